@@ -1,0 +1,110 @@
+"""Bytes to records: protobuf and JSON, and what is refused."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from indegree.events import codec
+from indegree.v1.progress_pb2 import Progress
+from indegree.v1.task_pb2 import Result, Task
+from indegree.v1.trigger_pb2 import Command, Start, Trigger
+from indegree.v1.value_pb2 import Value
+
+
+def test_json_trigger_is_the_protobuf_trigger() -> None:
+    got = codec.decode_trigger(b'{"start":{"workflow":"orders","params":{"region":"eu","n":9007199254740993}}}')
+    assert got.start.workflow == "orders"
+    assert json.loads(got.start.params) == {"region": "eu", "n": 2**53 + 1}
+    assert codec.decode_trigger(got.SerializeToString()) == got
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"\x00\xff\x7b", "neither protobuf nor JSON"),
+        (b'{"start":{"workflow":"a","parms":{}}}', "did you mean 'params'"),
+        (b'{"start":{"workflow":1}}', "Trigger.start.workflow must be text"),
+        (b'{"start":{"workflow":"a","workflow":"b"}}', "twice"),
+        (b'{"start":{"workflow":"a","params":{"x":NaN}}}', "NaN is not JSON"),
+        (b"{}", "must hold a start"),
+        (b"", "must hold a start"),
+        (b'{"start":', "not JSON"),
+        (b'{"start":{"workflow":"\\ud800"}}', "lone surrogate"),
+        (b'{"a":' * 5000 + b"1" + b"}" * 5000, "nested too deeply|unknown field"),
+    ],
+)
+def test_trigger_that_cannot_be_read_says_why(data: bytes, words: str) -> None:
+    with pytest.raises(codec.Undecodable, match=words):
+        codec.decode_trigger(data)
+
+
+def test_command_holds_exactly_one_command() -> None:
+    got = codec.decode_command(b'{"actor":"me","cancel":{"run_id":"r","reason":"no need"}}')
+    assert got.cancel.reason == "no need"
+    with pytest.raises(codec.Undecodable, match="cannot stand together"):
+        codec.decode_command(b'{"cancel":{"run_id":"r"},"deploy":{"workflow":"w"}}')
+    with pytest.raises(codec.Undecodable, match="must hold one of"):
+        codec.decode_command(b"{}")
+
+
+def test_json_form_goes_both_ways() -> None:
+    result = Result(kind=Result.SUCCEEDED, run_id="r", attempt=1, output=Value(json=b'{"a":[1,null]}'), started_ms=5)
+    assert codec.to_json(result) == {
+        "kind": "SUCCEEDED", "run_id": "r", "attempt": 1, "output": {"a": [1, None]}, "started_ms": 5,
+    }  # fmt: skip
+    assert codec.from_json(Result, codec.to_json(result)) == result
+    task = Task(run_id="r", args=b'{"x":1}', env={"A": "b"}, command=["a", "b"])
+    assert codec.from_json(Task, codec.to_json(task)) == task
+
+
+def test_progress_in_json_reads_like_a_record_and_comes_back() -> None:
+    progress = Progress(
+        id="i", type="task.success", run_id="r", position=3, time_ms=1795601730123, output=Value(json=b"1")
+    )
+    data = codec.progress_json(progress)
+    assert json.loads(data)["time"] == "2026-11-25T10:15:30.123Z"
+    assert codec.decode_progress(data) == progress
+    assert codec.decode_progress(progress.SerializeToString()) == progress
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_decode_or_are_refused(data: bytes) -> None:
+    for decode in (codec.decode_trigger, codec.decode_command, codec.decode_result, codec.decode_progress):
+        try:
+            decode(data)
+        except codec.Undecodable:
+            continue
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(_JSON)
+def test_json_of_any_shape_decodes_or_is_refused(value: object) -> None:
+    data = json.dumps({"start": value}).encode()
+    try:
+        codec.decode_trigger(data)
+    except codec.Undecodable:
+        return
+
+
+@given(_JSON)
+def test_json_values_come_back_equal(value: object) -> None:
+    data = codec.dumps(value)
+    assert codec.loads(data) == value
+    start = Start(workflow="w", params=codec.dumps({"v": value}))
+    again = codec.from_json(Trigger, codec.to_json(Trigger(start=start)))
+    assert json.loads(again.start.params) == {"v": value}
+
+
+def test_no_protobuf_record_of_ours_begins_like_json() -> None:
+    for kind in (Trigger, Command, Result, Task, Progress):
+        for field in kind.DESCRIPTOR.fields:
+            tags = [field.number << 3 | wire for wire in (0, 1, 2, 5)]  # of the wire types that proto3 writes
+            assert ord("{") not in tags, f"{kind.DESCRIPTOR.name}.{field.name}"
