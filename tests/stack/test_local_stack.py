@@ -184,7 +184,9 @@ def test_a_broker_that_cannot_start_shows_the_end_of_its_log(tmp_path):
 
 
 def test_a_child_that_ignores_sigterm_is_killed(tmp_path):
-    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+    )
     log = tmp_path / "log"
     command = [sys.executable, "-c", code]
     child = spawn("deaf", command, log=log, environment=os.environ, die_with_parent=True)

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 from .errors import StackError
 from .local import Addresses, Stack, read_addresses
@@ -51,23 +51,36 @@ def up_ephemeral(
     while_pid: int | None = None,
 ) -> int:
     """Run a stack until SIGINT or SIGTERM (or until the process `while_pid` is gone), then remove it and its data."""
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
     watched = Identity.of(while_pid) if while_pid is not None else None
     if while_pid is not None and watched is None:
         return _failed(StackError(f"--while {while_pid}: no process has this pid; name one that runs"))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
+    stack: Stack | None = None
     try:
         stack = Stack(folder, ephemeral=True, kafka_port=kafka_port, etcd_port=etcd_port, progress=Downloads())
-        with stack:
-            _print(stack.addresses)
-            sys.stdout.flush()
-            while not ended.wait(0.2):
-                if watched is not None and not watched.alive():
-                    break
+        _print(stack.start())
+        sys.stdout.flush()
+        while watched is None or watched.alive():
+            time.sleep(0.2)
+    except _Ended:
+        pass
     except StackError as error:
         return _failed(error)
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # the end is under way already
+        if stack is not None:
+            stack.stop()
     return 0
+
+
+class _Ended(BaseException):
+    """A signal asked for the end; raised wherever the main thread is, also in the middle of a start."""
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    raise _Ended
 
 
 def status(folder: Path = FOLDER) -> int:
@@ -158,5 +171,3 @@ def _say(text: str) -> None:
 def _failed(error: StackError) -> int:
     _say(f"error: {error}")
     return 2
-
-

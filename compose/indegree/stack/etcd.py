@@ -68,7 +68,7 @@ class Etcd:
         connection = http.client.HTTPConnection(HOST, self.port, timeout=2.0)
         try:
             connection.request("GET", "/health")
-            return json.loads(connection.getresponse().read()).get("health") == "true"
+            return bool(json.loads(connection.getresponse().read()).get("health") == "true")
         except (OSError, http.client.HTTPException, ValueError):
             return False
         finally:

@@ -152,7 +152,9 @@ def ensure(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise JarError(f"cannot make the cache folder {folder}: {error}; set {CACHE} to a folder you may write") from error
+        raise JarError(
+            f"cannot make the cache folder {folder}: {error}; set {CACHE} to a folder you may write"
+        ) from error
     with _alone(cache):
         wanted = [jar for jar in jars if fault(jar, folder / jar.filename) is not None]
         if wanted:
@@ -178,20 +180,20 @@ def _download(
     try:
         with ThreadPoolExecutor(THREADS, thread_name_prefix="jars") as pool:
             futures = [pool.submit(_one, jar, cache, folder, scratch, fetch, progress, pause_s) for jar in wanted]
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            failed = next((future for future in done if future.exception() is not None), None)
-            if failed is not None:
+            try:
+                wait(futures, return_when=FIRST_EXCEPTION)
+            finally:  # also at Ctrl-C: what has begun may end, the rest is not begun
                 for future in futures:
                     future.cancel()
-                failed.result()
+            for future in futures:
+                if not future.cancelled():
+                    future.result()
     finally:
         progress.end()
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _one(
-    jar: Jar, cache: Path, folder: Path, scratch: Path, fetch: Fetch, progress: Progress, pause_s: float
-) -> None:
+def _one(jar: Jar, cache: Path, folder: Path, scratch: Path, fetch: Fetch, progress: Progress, pause_s: float) -> None:
     reason: Exception | str = "was not tried"
     for attempt in range(ATTEMPTS):
         if attempt:

@@ -98,6 +98,7 @@ class Stack:
         self._progress = progress
         self._cache = cache
         self._children: dict[Part, Child] = {}
+        self._addresses: Addresses | None = None  # set by start(), so that they stay known while a part is halted
 
     @property
     def folder(self) -> Path:
@@ -121,7 +122,8 @@ class Stack:
                 owner = Identity.of(os.getpid())
                 assert owner is not None
                 owner.write(self.folder / "owner.pid")
-                atexit.register(self.stop)
+            if not self.background:
+                atexit.register(self.stop)  # an orderly end, where the owner forgets; the kernel sees to the others
             files = jars.ensure(
                 jars.read_lock(jars.lock_text()), self._cache or jars.cache_folder(), progress=self._progress
             )
@@ -144,9 +146,10 @@ class Stack:
             return
         with self._locked():
             (self.folder / "stack.json").unlink(missing_ok=True)
+            self._addresses = None
             self._stop_parts(PARTS, kill=self.ephemeral)
+        atexit.unregister(self.stop)
         if self.ephemeral:
-            atexit.unregister(self.stop)
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def status(self) -> Status:
@@ -193,8 +196,8 @@ class Stack:
 
     @property
     def addresses(self) -> Addresses:
-        """The addresses of a stack that is up; StackError when it is not."""
-        found = read_addresses(self.folder)
+        """The addresses of a stack that was started (also while a part of it is halted); else StackError."""
+        found = self._addresses or read_addresses(self.folder)
         if found is None:
             raise StackError(f"the stack in {self.folder} is not up; start it first (`indegree stack up`)")
         return found
@@ -215,9 +218,7 @@ class Stack:
         running = {part: self._child(part) for part in PARTS}
         chosen = self._ports({part for part in PARTS if running[part] is None})
         voters = f"1@{ports.HOST}:{chosen['controller']}"
-        kafka = Broker(
-            self.folder / "kafka", 1, chosen["kafka"], chosen["controller"], voters, heap_mb=self._heap_mb
-        )
+        kafka = Broker(self.folder / "kafka", 1, chosen["kafka"], chosen["controller"], voters, heap_mb=self._heap_mb)
         etcd = Etcd(self.folder / "etcd", chosen["etcd"], chosen["peer"], fsync=not self.ephemeral)
         _write(self.folder / "ports.json", chosen)
         dies = not self.background
@@ -231,6 +232,7 @@ class Stack:
         self._children["kafka"].wait_ready(kafka.answers, limit_s)
         addresses = Addresses(kafka=kafka.bootstrap, etcd=etcd.endpoint)
         _write(self.folder / "stack.json", {**asdict(addresses), "ephemeral": self.ephemeral})
+        self._addresses = addresses
         return addresses
 
     def _ports(self, missing: set[Part]) -> dict[str, int]:
@@ -267,7 +269,7 @@ class Stack:
 
     def _stop_parts(self, parts: tuple[Part, ...], *, kill: bool) -> None:
         children = {part: child for part in parts if (child := self._child(part)) is not None}
-        # The broker first: an owner that loses it stops work, one that loses etcd first would start to look for reasons.
+        # The broker first: it is the slow one, and what works on the stack stops at once without it.
         for part, child in children.items():
             child.stop(kill=kill)
             self._children.pop(part, None)

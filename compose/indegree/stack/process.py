@@ -49,21 +49,7 @@ class Identity:
     @classmethod
     def of(cls, pid: int) -> Identity | None:
         """The identity of the process that has this pid now; None when there is none, or when it is a zombie."""
-        if sys.platform == "linux":
-            try:
-                stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-                boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-            except OSError:
-                return None
-            fields = stat.rpartition(")")[2].split()  # the name in parentheses may hold spaces; state comes first
-            return None if fields[0] in "ZX" else cls(pid, fields[19], boot)
-        try:
-            process = psutil.Process(pid)
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return None
-            return cls(pid, repr(process.create_time()), repr(psutil.boot_time()))
-        except psutil.Error:
-            return None
+        return _from_proc(pid) if sys.platform == "linux" else _from_psutil(pid)
 
     def alive(self) -> bool:
         """Whether this very process still runs."""
@@ -89,6 +75,26 @@ class Identity:
         except (OSError, ValueError, TypeError):
             return None
         return found if found.alive() else None
+
+
+def _from_proc(pid: int) -> Identity | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()  # the name in parentheses may hold spaces; the state comes after it
+    return None if fields[0] in "ZX" else Identity(pid, fields[19], boot)
+
+
+def _from_psutil(pid: int) -> Identity | None:
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return Identity(pid, repr(process.create_time()), repr(psutil.boot_time()))
+    except psutil.Error:
+        return None
 
 
 class Child:
@@ -160,13 +166,15 @@ def spawn(
                 env=dict(environment),
                 cwd=log.parent,
                 start_new_session=True,
-                preexec_fn=_dies_with(os.getpid()) if die_with_parent else None,
+                preexec_fn=_dies_with(os.getpid()) if die_with_parent else None,  # noqa: PLW1509 - see _dies_with
             )
         identity = Identity.of(popen.pid)
         if identity is None:
             popen.wait()
             child = Child(name, Identity(popen.pid, "", ""), log, popen)
-            raise NotReady(f"{name} ended as soon as it was started (exit code {popen.returncode}).\n{child.last_lines()}")
+            raise NotReady(
+                f"{name} ended as soon as it was started (exit code {popen.returncode}).\n{child.last_lines()}"
+            )
         return Child(name, identity, log, popen)
 
     return _keeper.run(start) if die_with_parent else start()

@@ -62,7 +62,9 @@ class Downloads:
             self._bar.stop()
             self._bar = None
         if self._got_bytes == self._total_bytes:
-            self._line(f"downloaded and verified {self._total_bytes / 1e6:.1f} MB in {time.monotonic() - self._begin:.1f} s")
+            self._line(
+                f"downloaded and verified {self._total_bytes / 1e6:.1f} MB in {time.monotonic() - self._begin:.1f} s"
+            )
 
     def _line(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)

@@ -65,9 +65,9 @@ _REFUSALS = {
     grpc.StatusCode.INVALID_ARGUMENT: "Correct the call or its settings.",
     grpc.StatusCode.NOT_FOUND: "It has ended, or never was.",
     grpc.StatusCode.ALREADY_EXISTS: "Choose another id.",
-    grpc.StatusCode.PERMISSION_DENIED: "Give the user a role with read and write on the prefix /indegree/ (etcdctl role).",
+    grpc.StatusCode.PERMISSION_DENIED: "Give the user a role with read and write on the prefix /indegree/.",
     grpc.StatusCode.UNAUTHENTICATED: "Set etcd.user and etcd.password, or correct them.",
-    grpc.StatusCode.FAILED_PRECONDITION: "Correct etcd's settings (a user is set here, is authentication enabled there?).",
+    grpc.StatusCode.FAILED_PRECONDITION: "A user is set here: enable authentication in etcd, or remove it.",
     grpc.StatusCode.OUT_OF_RANGE: "Read again.",
     grpc.StatusCode.UNIMPLEMENTED: "etcd 3.4 or newer is needed.",
     grpc.StatusCode.RESOURCE_EXHAUSTED: "Compact and defragment etcd, or raise its quota.",
@@ -373,7 +373,7 @@ def _address(endpoint: str, secure: bool) -> str:
     host, _, port = rest.rstrip("/").rpartition(":")
     if (separator and scheme not in ("http", "https")) or not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise BadEtcdSetting(
-            f"etcd endpoint {endpoint!r} is not host:port, http://host:port or https://host:port: correct etcd.endpoints"
+            f"etcd endpoint {endpoint!r} is not host:port, http://host:port or https://host:port: correct it"
         )
     if scheme == "http" and secure:
         raise BadEtcdSetting(

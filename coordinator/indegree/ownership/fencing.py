@@ -93,8 +93,8 @@ def verdict(mine: Announcement, newest: Announcement | None) -> Verdict:
             return Verdict.AGAIN
     seen = "none" if newest is None else f"epoch {newest.epoch} at offset {newest.offset}"
     raise ValueError(
-        f"the announcement of epoch {mine.epoch} at offset {mine.offset} has not been read back (newest in force: {seen}): "
-        "read the log to its end before asking for the verdict"
+        f"the announcement of epoch {mine.epoch} at offset {mine.offset} has not been read back "
+        f"(newest in force: {seen}): read the log to its end before asking for the verdict"
     )
 
 

@@ -41,7 +41,7 @@ class Ending(Enum):
 class Grant:
     """See the module. Made and changed by the session alone; a stream only reads it and waits on it."""
 
-    __slots__ = ("_decided", "_ended", "ending", "granted", "partition", "since", "way")
+    __slots__ = ("_decided", "_ended", "ending", "granted", "moving_since", "partition", "since", "warm", "way")
 
     def __init__(self, partition: int, since: float) -> None:
         self.partition = partition
@@ -49,6 +49,10 @@ class Grant:
         """When it was assigned, by the session's clock, in seconds."""
         self.granted = asyncio.Event()
         """Set: announce yourself (unless ``revoked``). An end before that never sets it: wait with ``decided``."""
+        self.warm = False
+        """The stream has read the log to its end, and waits for the owner to let go."""
+        self.moving_since: float | None = None
+        """Since when it has been assigned to somebody else, who is not warm yet; None: it is ours."""
         self.way: Granted | None = None
         """On what ``granted`` rests; may become KEY later when the key comes free after WAITED."""
         self.ending: Ending | None = None

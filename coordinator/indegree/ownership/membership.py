@@ -5,6 +5,7 @@ Keys under ``/indegree/CLUSTER/``::
     members/ID      on the member's lease   {"fit", "draining", "address", "metadata"}
     assign          written by the leader   {"0": "ID", "1": "ID", ...}
     owners/P        on the owner's lease    ID
+    warm/P          on the assignee's lease ID: it has read P's log and waits for the owner to let go
     quarantine/P    no lease                {"reason", "by", "at"}
 
 Reading must never fail on what somebody else wrote there: a value that cannot be understood is left out and named in
@@ -63,6 +64,9 @@ class Keys:
     def owner(self, partition: int) -> str:
         return f"{self.prefix}owners/{partition}"
 
+    def warm(self, partition: int) -> str:
+        return f"{self.prefix}warm/{partition}"
+
     def quarantine(self, partition: int) -> str:
         return f"{self.prefix}quarantine/{partition}"
 
@@ -112,7 +116,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who holds the key of a partition."""
+    """Who holds a key of a partition (owners/P, warm/P)."""
 
     id: str
     lease: int
@@ -144,6 +148,8 @@ class Membership:
     """The revision at which the assignment was last written; 0: there is none."""
     owners: Mapping[int, Owner] = field(default_factory=dict)
     quarantined: Mapping[int, Quarantine] = field(default_factory=dict)
+    warm: Mapping[int, Owner] = field(default_factory=dict)
+    """Who is ready to take over at once."""
     unreadable: tuple[str, ...] = ()
     """Keys whose value could not be understood."""
 
@@ -169,6 +175,7 @@ class Membership:
     def parse(cls, keys: Keys, snapshot: Snapshot) -> Self:
         members: dict[str, Member] = {}
         owners: dict[int, Owner] = {}
+        warm: dict[int, Owner] = {}
         quarantined: dict[int, Quarantine] = {}
         unreadable: list[str] = []
         assignment: dict[int, str] | None = None
@@ -186,13 +193,17 @@ class Membership:
                         assignment = _assignment(json.loads(kv.value))
                     case "owners":
                         owners[int(name)] = Owner(kv.value.decode(), kv.lease, kv.mod_revision)
+                    case "warm":
+                        warm[int(name)] = Owner(kv.value.decode(), kv.lease, kv.mod_revision)
                     case "quarantine":
                         quarantined[int(name)] = _quarantine(kv.value)
                     case _:
                         unreadable.append(kv.key)
             except (ValueError, RecursionError):  # JSON, UTF-8 and numbers alike
                 unreadable.append(kv.key)
-        return cls(snapshot.revision, members, assignment, assign_revision, owners, quarantined, tuple(unreadable))
+        return cls(
+            snapshot.revision, members, assignment, assign_revision, owners, quarantined, warm, tuple(unreadable)
+        )
 
 
 def check_member_id(id: str) -> str:

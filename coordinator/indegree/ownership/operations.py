@@ -1,11 +1,13 @@
-"""The values that go to and come from etcd: what is read, what is compared, what is written.
+"""The values that go to and come from etcd: what is read, what is compared, what is written; and the calls with them.
 
 They know nothing of gRPC, so that whatever decides (and a simulator) can be had without a connection.
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +80,17 @@ class Delete:
 
 Compare = Absent | CreatedAt | ModifiedAt | HeldUnder
 Write = Put | Delete
+
+
+class Connection(Protocol):
+    """The calls that a session makes (``etcd.Etcd`` has them; a simulator may bring its own)."""
+
+    async def get_prefix(self, prefix: str, *, timeout_s: float | None = None) -> Snapshot: ...
+    async def put(self, key: str, value: bytes, *, lease: int = 0, timeout_s: float | None = None) -> None: ...
+    async def txn(
+        self, compare: Sequence[Compare], then: Sequence[Write], *, timeout_s: float | None = None
+    ) -> bool: ...
+    async def lease_grant(self, ttl_s: int, *, timeout_s: float | None = None) -> Lease: ...
+    async def lease_keepalive(self, lease: int, *, timeout_s: float | None = None) -> float: ...
+    async def lease_revoke(self, lease: int, *, timeout_s: float | None = None) -> None: ...
+    def watch_prefix(self, prefix: str) -> AsyncGenerator[None, None]: ...

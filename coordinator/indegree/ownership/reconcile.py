@@ -15,6 +15,8 @@ Rules that the two functions keep:
   whose answer was lost): granted. A key that is missing is claimed, the first time and whenever it goes missing again.
 * Somebody else's key is waited for, but for one TTL only; then the partition is granted all the same, since the log is
   the judge and a key can be stuck.
+* A partition that moves to a living member stays with its owner until that member has read the log (``warm_s`` at
+  most): then the move costs the log's tail only.
 * A partition that is still being given up is left alone until that is over: two streams of one partition never meet.
 """
 
@@ -53,6 +55,10 @@ class Holding:
     """Partitions that are taken (granted or not), and when they were."""
     keyless: Collection[int] = frozenset()
     """Those of them that are granted because a TTL was waited (Granted.WAITED)."""
+    warm: Collection[int] = frozenset()
+    """Those of them that have read their log and do not hold their key yet."""
+    moving: Mapping[int, float] = field(default_factory=dict)
+    """Those of them that linger for a new owner to be warm, and since when."""
     leaving: Collection[int] = frozenset()
     """Partitions that are being given up and may still have a running stream."""
     barred: Mapping[int, float] = field(default_factory=dict)
@@ -67,11 +73,17 @@ class Steps:
 
     revoke: frozenset[int] = frozenset()
     """Held, and not ours any more."""
+    linger: frozenset[int] = frozenset()
+    """Held, assigned to somebody else, and kept until he is warm."""
     take: tuple[int, ...] = ()
     """Assigned to us and not held: start it warm."""
     claim: tuple[int, ...] = ()
     """Write owners/P if it is absent."""
     grant: Mapping[int, Granted] = field(default_factory=dict)
+    warm: tuple[int, ...] = ()
+    """Write warm/P: we are ready, and its owner has not let go."""
+    cool: tuple[int, ...] = ()
+    """Delete our warm/P: it has done its work."""
     release: tuple[int, ...] = ()
     """Our key, but neither held nor assigned nor being given up: delete it."""
     again_at: float | None = None
@@ -100,6 +112,7 @@ def steps(
     read_at: float,
     ttl_s: float,
     partitions: int,
+    warm_s: float = 0.0,
 ) -> Steps:
     """Our own next steps. ``assignment`` is the reading's, or the one that we have just written as the leader.
 
@@ -111,14 +124,15 @@ def steps(
     else:
         mine = {p for p, m in assignment.items() if m == me.id and 0 <= p < partitions}
     mine -= quarantined
-    revoke = frozenset(holding.since.keys() - mine)
+    gone = frozenset(holding.since.keys() - mine)
     if not me.proven:
-        return Steps(revoke=revoke)
+        return Steps(revoke=gone)
+    linger = _linger(seen, assignment or {}, me, gone - quarantined, holding.moving, read_at, warm_s)
 
     take: list[int] = []
     claim: list[int] = []
     grant: dict[int, Granted] = {}
-    due: list[float] = []
+    due = list(linger.values())
     for p in sorted(mine):
         if p not in holding.since:
             if p in holding.leaving:
@@ -140,4 +154,37 @@ def steps(
                 due.append(until)
     left = {p for p, o in seen.owners.items() if o.id == me.id and o.lease == me.lease}
     release = left - mine - holding.since.keys() - set(holding.leaving)
-    return Steps(revoke, tuple(take), tuple(claim), grant, tuple(sorted(release)), min(due, default=None))
+    told = {p for p, o in seen.warm.items() if o.id == me.id and o.lease == me.lease}
+    warm = {p for p in holding.warm if p in mine and p in seen.owners and p not in grant and p not in told}
+    cool = told - set(holding.warm)
+    return Steps(
+        revoke=gone - linger.keys(),
+        linger=frozenset(linger),
+        take=tuple(take),
+        claim=tuple(claim),
+        grant=grant,
+        warm=tuple(sorted(warm)),
+        cool=tuple(sorted(cool)),
+        release=tuple(sorted(release)),
+        again_at=min(due, default=None),
+    )
+
+
+def _linger(
+    seen: Membership,
+    assignment: Mapping[int, str],
+    me: Me,
+    gone: Collection[int],
+    moving: Mapping[int, float],
+    read_at: float,
+    warm_s: float,
+) -> dict[int, float]:
+    """Those of the partitions that moved away which we still serve, and until when at the latest."""
+    kept: dict[int, float] = {}
+    for p in gone:
+        heir, owner, warm = assignment.get(p), seen.owners.get(p), seen.warm.get(p)
+        until = moving.get(p, read_at) + warm_s
+        ours = owner is not None and owner.id == me.id and owner.lease == me.lease
+        if ours and heir in seen.members and (warm is None or warm.id != heir) and read_at < until:
+            kept[p] = until
+    return kept

@@ -2,8 +2,8 @@
 
 How it works. Four loops, none of which waits for another:
 
-* ``_run``     gets a lease, then reconciles: reads all of the cluster's keys, asks ``reconcile.py`` for the steps,
-  takes them. Woken by the watch, at least every third of the TTL, and when a step falls due.
+* ``_run``     gets a lease, then reconciles in rounds (``rounds.py``). Woken by the watch, at least every third of the
+  TTL, and when a step falls due.
 * ``_beat``    renews the lease every quarter of the TTL, but only while a round of reconciling was completed within the
   TTL: a member that lives without working loses its lease, and others take over.
 * ``_guard``   gives everything up at the lease's deadline by our own clock, even while every call to etcd hangs.
@@ -25,30 +25,19 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 from mode import Service
 
 from indegree.ownership.errors import BadEtcdSetting, EtcdError, LeaseNotFound, OutcomeUnknown
 from indegree.ownership.grant import Ending, Grant
 from indegree.ownership.lease import Clock, LeaseClock, boot_clock
-from indegree.ownership.membership import Card, Keys, Membership, Quarantine, check_member_id, encode_assignment
-from indegree.ownership.operations import (
-    Absent,
-    Compare,
-    CreatedAt,
-    Delete,
-    HeldUnder,
-    Lease,
-    ModifiedAt,
-    Put,
-    Snapshot,
-    Write,
-)
-from indegree.ownership.reconcile import Granted, Me, Steps, lead, steps
+from indegree.ownership.membership import Card, Keys, Membership, Quarantine, check_member_id
+from indegree.ownership.operations import Connection
+from indegree.ownership.rounds import Rounds, Troubles
 from indegree.ownership.stays import Counters, Stays
 
 log = logging.getLogger(__name__)
@@ -58,24 +47,6 @@ SMALLEST_TTL_S = 2
 """etcd grants no shorter lease with its usual election timeout."""
 _RETRY_S = (0.1, 1.0)
 """First and longest pause after a failed round, watch or lease; doubles in between."""
-_SETTLE_S = 0.5
-"""How long an assignment must have been missing before the leader writes one: a watch wakes everybody in milliseconds,
-a member without a watch looks every third of the TTL (hence at most a quarter of the TTL)."""
-_CLAIMS_AT_ONCE = 16
-
-
-class Connection(Protocol):
-    """The calls that a session makes (``etcd.Etcd`` has them; a simulator may bring its own)."""
-
-    async def get_prefix(self, prefix: str, *, timeout_s: float | None = None) -> Snapshot: ...
-    async def put(self, key: str, value: bytes, *, lease: int = 0, timeout_s: float | None = None) -> None: ...
-    async def txn(
-        self, compare: Sequence[Compare], then: Sequence[Write], *, timeout_s: float | None = None
-    ) -> bool: ...
-    async def lease_grant(self, ttl_s: int, *, timeout_s: float | None = None) -> Lease: ...
-    async def lease_keepalive(self, lease: int, *, timeout_s: float | None = None) -> float: ...
-    async def lease_revoke(self, lease: int, *, timeout_s: float | None = None) -> None: ...
-    def watch_prefix(self, prefix: str) -> AsyncGenerator[None, None]: ...
 
 
 class Session(Service):
@@ -87,6 +58,10 @@ class Session(Service):
     ``give_up_s``, upon which it must drop the partition's producer at once. It is also called after a ``take`` that
     raised. Calls for one partition never overlap. ``fit()`` says, without blocking, whether this member can do its
     work; it is asked in every round.
+
+    With ``warm_s`` above 0 a partition that moves to a living member stays with its owner until that member's stream
+    has called ``warm(partition)``, at most ``warm_s`` long (half the TTL at most, since the heir waits for one TTL
+    only).
 
     ``id`` must belong to this process alone. The connection stays the caller's, to be closed after the session.
     Raises BadEtcdSetting for a name, TTL (whole seconds, at least 2) or partition count that cannot be.
@@ -106,6 +81,7 @@ class Session(Service):
         metadata: Mapping[str, str] = MappingProxyType({}),
         ttl_s: int = DEFAULT_TTL_S,
         give_up_s: float = 5.0,
+        warm_s: float = 0.0,
         clock: Clock = boot_clock,
         wall: Callable[[], float] = time.time,
         **service: Any,
@@ -113,14 +89,20 @@ class Session(Service):
         super().__init__(**service)
         if ttl_s < SMALLEST_TTL_S or ttl_s != int(ttl_s):
             raise BadEtcdSetting(f"etcd.ttl_s is {ttl_s}: it must be whole seconds, at least {SMALLEST_TTL_S}")
+        if not 0 <= warm_s <= ttl_s / 2:
+            raise BadEtcdSetting(
+                f"warm_s is {warm_s}: it must be 0 to half the TTL of {ttl_s} s, or heirs lose patience"
+            )
         if partitions < 1:
             raise BadEtcdSetting(f"the partition count is {partitions}: it must be at least 1")
         self.id = check_member_id(id)
         self.partitions = partitions
-        self.keys = Keys(cluster)
+        keys = Keys(cluster)
         self.ttl_s = int(ttl_s)
+        self._give_up_s = give_up_s
+        self._limit_s = self.ttl_s / 3  # of one call: two that hang leave time for a third before the deadline
         self.counters = Counters()
-        self._etcd, self._fit, self._clock, self._wall = etcd, fit, clock, wall
+        self._etcd, self._clock, self._wall = etcd, clock, wall
         self._stays = Stays(
             take=take,
             give=give,
@@ -130,17 +112,30 @@ class Session(Service):
             clock=clock,
             counters=self.counters,
         )
-        self._card = Card(address=address, metadata=dict(metadata))
+        self._troubles = Troubles(self.id)
+        self._rounds = Rounds(
+            id=self.id,
+            keys=keys,
+            partitions=partitions,
+            etcd=etcd,
+            stays=self._stays,
+            card=Card(address=address, metadata=dict(metadata)),
+            fit=fit,
+            wake=self.wake,
+            stopping=self._stopping,
+            ttl_s=self.ttl_s,
+            warm_s=warm_s,
+            limit_s=self._limit_s,
+            clock=clock,
+            counters=self.counters,
+            troubles=self._troubles,
+        )
+        self._prefix = keys.prefix
         self._lease: LeaseClock | None = None  # the present lease; a lost one stays until the next is granted
-        self._to_quarantine: dict[int, Quarantine] = {}  # not yet known to be in etcd
-        self._seen = Membership()
         self._wake = asyncio.Event()
         self._news = asyncio.Event()  # of this moment: set and replaced after each round and each end of a stay
         self._round_done_at = -math.inf
-        self._unassigned_since: float | None = None  # since when readings have shown no assignment
-        self._stranger_since: float | None = None  # since when our member key has hung on a lease that is not ours
         self._beating: asyncio.Task[None] | None = None
-        self._troubles: set[str] = set()  # failures that the log has been told of and that have not ended
 
     # -- for the stream and the engine
 
@@ -163,11 +158,11 @@ class Session(Service):
     @property
     def leads(self) -> bool:
         """Whether we lead, as of the last round."""
-        return self.valid() and self._seen.leader == self.id
+        return self.valid() and self._rounds.seen.leader == self.id
 
     def members(self) -> Membership:
         """What etcd said in the last completed round; empty before the first. No IO; may be old while etcd is away."""
-        return self._seen
+        return self._rounds.seen
 
     def fenced(self, partition: int) -> None:
         """The log has a newer owner: ends the stay (``give`` is called). May be called from the stream itself.
@@ -178,6 +173,13 @@ class Session(Service):
         self.counters.fenced += 1
         self._stays.refuse(partition, Ending.FENCED)
 
+    def warm(self, partition: int) -> None:
+        """The partition's stream has read its log to the end, and goes on reading: its present owner may let go."""
+        grant = self._stays.get(partition)
+        if grant is not None and not grant.warm:
+            grant.warm = True
+            self.wake()
+
     def quarantine(self, partition: int, reason: str) -> None:
         """No engine takes the partition until ``membership.lift_quarantine``; ends the stay.
 
@@ -185,7 +187,7 @@ class Session(Service):
         partition is tried again.
         """
         log.error("partition %d goes into quarantine: %s", partition, reason)
-        self._to_quarantine[partition] = Quarantine(reason, self.id, self._wall())
+        self._rounds.to_quarantine[partition] = Quarantine(reason, self.id, self._wall())
         self._stays.end([partition], Ending.QUARANTINED)
         self.wake()
 
@@ -195,16 +197,17 @@ class Session(Service):
         True: nothing is left here. False: somebody else has not taken over within ``timeout_s``, or there is nobody who
         could (returns as soon as that is known). Either way the session goes on until it is stopped.
         """
-        self._card = replace(self._card, draining=True)
+        self._rounds.card = replace(self._rounds.card, draining=True)
         self.wake()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while not self.should_stop:
-                    me = self._seen.members.get(self.id)
+                    seen = self._rounds.seen
+                    me = seen.members.get(self.id)
                     told = me is not None and me.card.draining
-                    if told and not self._stays and self.id not in (self._seen.assignment or {}).values():
+                    if told and not self._stays and self.id not in (seen.assignment or {}).values():
                         return True
-                    if told and not self._seen.members.keys() - self._seen.avoid:
+                    if told and not seen.members.keys() - seen.avoid:
                         return False
                     await self._news.wait()
         return not self._stays
@@ -223,7 +226,7 @@ class Session(Service):
             try:
                 await self._live()
             except EtcdError as error:
-                self._trouble("lease", f"no lease: {error}")
+                self._troubles.tell("lease", f"no lease: {error}")
             except Exception:
                 log.exception("a session of %s ended by a fault of our own; a new one is begun", self.id)
             if self._stopping():
@@ -237,7 +240,7 @@ class Session(Service):
         pause = _RETRY_S[0]
         while not self._stopping():
             try:
-                async with contextlib.aclosing(self._etcd.watch_prefix(self.keys.prefix)) as changes:
+                async with contextlib.aclosing(self._etcd.watch_prefix(self._prefix)) as changes:
                     async for _ in changes:
                         pause = _RETRY_S[0]
                         self.wake()
@@ -282,11 +285,13 @@ class Session(Service):
     async def _live(self) -> None:
         """Get a lease and work on it until it is lost (returns) or we stop. Raises EtcdError when there is none."""
         sent_at = self._clock()
-        granted = await self._etcd.lease_grant(self.ttl_s, timeout_s=self.ttl_s / 3)
+        granted = await self._etcd.lease_grant(self.ttl_s, timeout_s=self._limit_s)
         self._lease = lease = LeaseClock(granted.id, sent_at, granted.ttl_s, self._clock)
         self.counters.leases += 1
-        self._cleared("lease")
+        self._troubles.over("lease")
         self._round_done_at = self._clock()
+        if self._stopping():
+            return
         beating = self._beating = asyncio.create_task(self._beat(lease), name=f"lease of {self.id}")
         failures = 0
         try:
@@ -313,16 +318,16 @@ class Session(Service):
         """Reconcile once, within the TTL. In how many seconds to do so again at the latest; None: it failed."""
         try:
             async with asyncio.timeout(self.ttl_s):
-                again_at = await self._reconcile(lease)
+                again_at = await self._rounds.reconcile(lease)
         except LeaseNotFound:
             lease.lose()
             return None
         except (EtcdError, TimeoutError) as error:
             self.counters.failed_rounds += 1
             self.counters.outcomes_unknown += isinstance(error, OutcomeUnknown)
-            self._trouble("round", str(error) or f"a round took longer than the TTL of {self.ttl_s} s")
+            self._troubles.tell("round", str(error) or f"a round took longer than the TTL of {self.ttl_s} s")
             return None
-        self._cleared("round")
+        self._troubles.over("round")
         self.counters.rounds += 1
         self._round_done_at = self._clock()
         self._tell()
@@ -341,14 +346,15 @@ class Session(Service):
         while not lease.lost:
             await asyncio.sleep(self.ttl_s / 4 if lease.valid() else 0.1)
             idle_s = self._clock() - self._round_done_at
-            if idle_s > self.ttl_s and not self._stopping():
+            # While we stop there are no rounds, and the streams need the lease for as long as they may take to end.
+            if idle_s > self.ttl_s + (self._give_up_s if self._stopping() else 0.0):
                 self.counters.keepalives_withheld += 1
-                self._trouble("keepalive", f"no round was completed for {idle_s:.1f} s: the lease is not renewed")
+                self._troubles.tell("keepalive", f"no round was completed for {idle_s:.1f} s: the lease is not renewed")
                 continue
-            self._cleared("keepalive")
+            self._troubles.over("keepalive")
             sent_at = lease.now()
             try:
-                ttl_s = await self._etcd.lease_keepalive(lease.lease, timeout_s=self.ttl_s / 3)
+                ttl_s = await self._etcd.lease_keepalive(lease.lease, timeout_s=self._limit_s)
             except EtcdError as error:
                 self.counters.keepalives_failed += 1
                 log.debug("keepalive: %s", error)
@@ -357,102 +363,6 @@ class Session(Service):
             was_valid = lease.valid()
             if not lease.answered(sent_at, ttl_s) or not was_valid:
                 self.wake()  # lost; or late, and what etcd still has under this lease may be granted again
-
-    # -- one round
-
-    async def _reconcile(self, lease: LeaseClock) -> float | None:
-        """Read, then do what is missing. When to look again without a change in etcd; None: not foreseen."""
-        read_at = self._clock()
-        seen = Membership.parse(self.keys, await self._etcd.get_prefix(self.keys.prefix, timeout_s=self.ttl_s / 3))
-        self._seen = seen
-        if not await self._show_card(seen, lease):
-            return read_at + 0.25  # nothing is decided from a reading without us; written just now, it wakes us at once
-        for p, quarantine in list(self._to_quarantine.items()):
-            if p not in seen.quarantined:
-                await self._etcd.put(self.keys.quarantine(p), quarantine.encode())
-        me = Me(self.id, lease.lease, lease.valid())
-        assignment, again_at = seen.assignment, None
-        if assignment is None:
-            if self._unassigned_since is None:
-                self._unassigned_since = read_at
-            again_at = self._unassigned_since + min(0.5, self.ttl_s / 4)
-        else:
-            self._unassigned_since = None
-        wanted = lead(seen, me, self.partitions, settled=again_at is None or again_at <= read_at)
-        if wanted is not None and await self._write_assignment(seen, wanted):
-            assignment, again_at = wanted, None
-        holding = self._stays.holding(self._to_quarantine)
-        todo = steps(seen, assignment, me, holding, read_at, self.ttl_s, self.partitions)
-        await self._carry_out(todo, seen, lease, read_at)
-        for p in [p for p in self._to_quarantine if p in seen.quarantined]:
-            del self._to_quarantine[p]
-        return min((t for t in (again_at, todo.again_at) if t is not None), default=None)
-
-    async def _show_card(self, seen: Membership, lease: LeaseClock) -> bool:
-        """See to it that members/ID stands there as we are. True: it did."""
-        card = self._card = replace(self._card, fit=self._is_fit())
-        key, mine = self.keys.member(self.id), seen.members.get(self.id)
-        there: Compare = Absent(key) if mine is None else CreatedAt(key, mine.create_revision)
-        if mine is not None and mine.lease != lease.lease:
-            # Of an earlier life of ours, or of another process with our id: it goes with its lease, or it does not.
-            now = self._clock()
-            self._stranger_since = now if self._stranger_since is None else self._stranger_since
-            if now - self._stranger_since > 2 * self.ttl_s:
-                words = f"the id {self.id!r} is used by another living process: give each engine an id of its own"
-                self._trouble("id", words)
-            return False
-        self._stranger_since = None
-        self._cleared("id")
-        if mine is not None and mine.card == card:
-            return True
-        await self._etcd.txn([there], [Put(key, card.encode(), lease.lease)])
-        self.wake()
-        return False
-
-    async def _write_assignment(self, seen: Membership, wanted: Mapping[int, str]) -> bool:
-        """Write it if we are still the member that this reading showed, and nobody has written since."""
-        compare = [
-            CreatedAt(self.keys.member(self.id), seen.members[self.id].create_revision),
-            ModifiedAt(self.keys.assign, seen.assign_revision),
-        ]
-        written = await self._etcd.txn(compare, [Put(self.keys.assign, encode_assignment(wanted))])
-        self.counters.assignments_written += written
-        if not written:
-            self.wake()
-        return written
-
-    async def _carry_out(self, todo: Steps, seen: Membership, lease: LeaseClock, read_at: float) -> None:
-        bad = seen.quarantined.keys() | self._to_quarantine.keys()
-        self._stays.end(todo.revoke & bad, Ending.QUARANTINED)
-        self._stays.end(todo.revoke, Ending.MOVED)
-        if not lease.valid() or self._stopping():
-            return
-        for p in todo.take:
-            self._stays.begin(p, read_at)
-        for p, way in todo.grant.items():
-            self._stays.grant(p, way)
-        gate = asyncio.Semaphore(_CLAIMS_AT_ONCE)
-        work: list[Coroutine[Any, Any, None]] = [self._claim(p, lease, gate) for p in todo.claim]
-        work += [self._release(p, lease, gate) for p in todo.release]
-        outcomes = await asyncio.gather(*work, return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
-
-    async def _claim(self, p: int, lease: LeaseClock, gate: asyncio.Semaphore) -> None:
-        key = self.keys.owner(p)
-        async with gate:
-            if await self._etcd.txn([Absent(key)], [Put(key, self.id.encode(), lease.lease)]):
-                if lease.valid():
-                    self._stays.grant(p, Granted.KEY)
-            else:
-                self.wake()
-
-    async def _release(self, p: int, lease: LeaseClock, gate: asyncio.Semaphore) -> None:
-        key = self.keys.owner(p)
-        async with gate:
-            if p not in self._stays:
-                await self._etcd.txn([HeldUnder(key, lease.lease)], [Delete(key)])
 
     # -- for the stays
 
@@ -465,8 +375,7 @@ class Session(Service):
     async def _delete_key(self, p: int) -> None:
         lease = self._lease
         if lease is not None and lease.valid():
-            key = self.keys.owner(p)
-            await self._etcd.txn([HeldUnder(key, lease.lease)], [Delete(key)], timeout_s=1.0)
+            await self._rounds.delete_owner_key(p, lease)
 
     def _changed(self) -> None:
         self._tell()
@@ -476,25 +385,3 @@ class Session(Service):
         """Wake whoever waits for news (a drain)."""
         news, self._news = self._news, asyncio.Event()
         news.set()
-
-    # -- words
-
-    def _is_fit(self) -> bool:
-        try:
-            fit = self._fit()
-        except Exception as error:  # noqa: BLE001 - the engine's fault is told, and counts as an answer
-            self._trouble("fit", f"fit() failed ({type(error).__name__}: {error}): counted as not fit")
-            return False
-        self._cleared("fit")
-        return fit
-
-    def _trouble(self, kind: str, words: str) -> None:
-        """Say it once, until it has ended."""
-        level = logging.DEBUG if kind in self._troubles else logging.WARNING
-        self._troubles.add(kind)
-        log.log(level, "%s: %s", self.id, words)
-
-    def _cleared(self, kind: str) -> None:
-        if kind in self._troubles:
-            self._troubles.remove(kind)
-            log.info("%s: %s is in order again", self.id, kind)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from indegree.ownership.errors import EtcdError
@@ -109,6 +109,8 @@ class Stays:
         return Holding(
             since={p: grant.since for p, grant in held.items()},
             keyless={p for p, grant in held.items() if grant.way is Granted.WAITED},
+            warm={p for p, grant in held.items() if grant.warm and grant.way is not Granted.KEY},
+            moving={p: grant.moving_since for p, grant in held.items() if grant.moving_since is not None},
             leaving=self._all.keys() - held.keys(),
             barred={p: bar.until for p, bar in self._barred.items()},
             quarantined=frozenset(quarantined),
@@ -131,6 +133,14 @@ class Stays:
             if way is Granted.WAITED:
                 self._counters.granted_by_waiting += 1
                 log.warning("partition %d: its key stayed with another owner for a TTL; the log will judge", partition)
+
+    def linger(self, partitions: Collection[int], read_at: float) -> None:
+        """These are assigned to somebody else and kept until he is warm; all others are not."""
+        for p, grant in self.held().items():
+            if p not in partitions:
+                grant.moving_since = None
+            elif grant.moving_since is None:
+                grant.moving_since = read_at
 
     def end(self, partitions: Iterable[int], ending: Ending) -> list[int]:
         """End these stays, now; giving up runs beside us. Those that had not ended before."""

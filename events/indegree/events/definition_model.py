@@ -11,7 +11,7 @@ It must never validate: whoever holds one of these may rely on definition_read h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
 from typing import Any
@@ -103,7 +103,7 @@ class Mapped:
     max_failures, max_failed_share: how many may fail with the task still a success (None = the task's allow_failure)
     """
 
-    over: Expression | None = None
+    over: Expression | Template | None = None
     follows: str | None = None
     concurrency: int | None = None
     max_failures: int | None = None
@@ -147,9 +147,9 @@ class TaskDefinition:
     python: str | None = None
     command: Template | None = None
     workflow: str | None = None
-    args: Mapping[str, Template] = EMPTY
-    env: Mapping[str, Template] = EMPTY
-    params: Mapping[str, Template] = EMPTY
+    args: Mapping[str, Template] = field(default_factory=lambda: EMPTY)
+    env: Mapping[str, Template] = field(default_factory=lambda: EMPTY)
+    params: Mapping[str, Template] = field(default_factory=lambda: EMPTY)
     input: Template | None = None
     output: str | None = None
     queue: str = DEFAULT_QUEUE

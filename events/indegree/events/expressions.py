@@ -47,13 +47,13 @@ from indegree.events.expressions_syntax import (
 )
 from indegree.events.expressions_template import (
     Constant,
-    ObjectOf,
     Part,
     Whole,
     compile_command_part,
     compile_part,
     evaluate_part,
     nodes_of,
+    normal_part,
     to_text,
 )
 
@@ -112,7 +112,7 @@ class References:
                 if isinstance(first, Literal) and isinstance(first.value, str):
                     params.add(first.value)
             elif name == "context":
-                raise ExpressionError("`context` exists in Python code only; here there are run, trigger and tasks", text, 0)
+                raise ExpressionError("`context` exists in Python code only; read run, trigger or tasks here", text, 0)
             elif name in ROOTS:
                 roots.add(name)
             else:
@@ -167,6 +167,8 @@ def _task_of(path: Path, text: str) -> str:
                 text,
                 max(0, text.find("tasks")),
             )
+        case _:
+            pass
     raise ExpressionError(
         'after `tasks` comes the id as it is, tasks.load.output or tasks["model.x"].output, since edges are known '
         "before a run",
@@ -236,13 +238,10 @@ class Template:
         """The id of the task whose entire output this is (`${{ extract }}`), or None."""
         return _whole_output(self.part.node) if isinstance(self.part, Whole) else None
 
-    def members(self) -> dict[str, Template]:
-        """Of an object (say, `args`), each member's template. Raises TypeError otherwise."""
-        if isinstance(self.part, ObjectOf):
-            return {key: Template(self.source[key], part, References.of(nodes_of(part))) for key, part in self.part.items}
-        if isinstance(self.source, dict):
-            return {key: Template(value, Constant(value), _NOTHING) for key, value in self.source.items()}
-        raise TypeError(f"a template of {type(self.source).__name__} has no members")
+    @property
+    def normal(self) -> Any:
+        """The value as it stands in a normal form: expressions in canonical text, numbers as canonical JSON has them."""
+        return normal_part(self.part)
 
 
 def _whole_output(node: Node) -> str | None:
@@ -275,7 +274,9 @@ def compile_template(value: Any) -> Template:
     """
     json_values.check_value(value)
     part = compile_part(value)
-    return Template(value, part, _NOTHING if isinstance(part, Constant) else References.of(nodes_of(part), _text(value)))
+    if isinstance(part, Constant):
+        return Template(value, part, _NOTHING)
+    return Template(value, part, References.of(nodes_of(part), _text(value)))
 
 
 def compile_command(command: str | list[str]) -> Template:

@@ -11,6 +11,7 @@ It must never raise anything but EvaluationError, whatever the values are, and m
 
 from __future__ import annotations
 
+import operator as operators
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -142,7 +143,8 @@ def _read(name: str, steps: tuple[Node, ...], scope: Scope, record: dict[str, An
         task_id = steps[0].value if steps and isinstance(steps[0], Literal) else None
         member = steps[1].value if len(steps) > 1 and isinstance(steps[1], Literal) else None
         if not isinstance(task_id, str) or member not in TASK_MEMBERS:
-            raise EvaluationError(f"`{unparse(Path(name, steps))}` must name a task and one of {', '.join(TASK_MEMBERS)}")
+            read = unparse(Path(name, steps))
+            raise EvaluationError(f"`{read}` must name a task and one of {', '.join(TASK_MEMBERS)}")
         if member == "output":
             found = scope.tasks.output(task_id)
         elif member == "state":
@@ -185,19 +187,20 @@ def _compare(operator: str, left: Node, right: Node, scope: Scope, record: dict[
             return _contains(b, a, left, right)
         case "not in":
             return not _contains(b, a, left, right)
+        case _:
+            return _ordered(operator, a, b, left, right)
+
+
+def _ordered(operator: str, a: Any, b: Any, left: Node, right: Node) -> bool:
     if not (_is_number(a) and _is_number(b)) and not (isinstance(a, str) and isinstance(b, str)):
         raise EvaluationError(
             f"`{unparse(Compare(operator, left, right))}` compares {_shown(a)} with {_shown(b)}; "
             "only two numbers or two texts have an order"
         )
-    match operator:
-        case "<":
-            return bool(a < b)
-        case "<=":
-            return bool(a <= b)
-        case ">":
-            return bool(a > b)
-    return bool(a >= b)
+    return bool(_ORDER[operator](a, b))
+
+
+_ORDER = {"<": operators.lt, "<=": operators.le, ">": operators.gt, ">=": operators.ge}
 
 
 def _is_number(value: Any) -> bool:
@@ -247,8 +250,8 @@ def _contains(container: Any, element: Any, left: Node, right: Node) -> bool:
     elif isinstance(container, Mapping):
         return isinstance(element, str) and element in container
     raise EvaluationError(
-        f"`{unparse(Compare('in', left, right))}` asks for {_shown(element)} in {_shown(container)}; `in` needs a list, "
-        "an object (for its keys), or a text in a text"
+        f"`{unparse(Compare('in', left, right))}` asks for {_shown(element)} in {_shown(container)}; `in` needs a "
+        "list, an object (for its keys), or a text in a text"
     )
 
 
@@ -282,7 +285,9 @@ def bounded(value: Any) -> Any:
     """A value as it is logged: scalars as they are, long text cut, small lists and objects of scalars kept, others told
     by their size."""
     if isinstance(value, str):
-        return value if len(value) <= MAX_OPERAND_CHARS else value[:MAX_OPERAND_CHARS] + f"... ({len(value)} characters)"
+        if len(value) <= MAX_OPERAND_CHARS:
+            return value
+        return f"{value[:MAX_OPERAND_CHARS]}... ({len(value)} characters)"
     if isinstance(value, list | tuple | Mapping):
         members = list(value.values()) if isinstance(value, Mapping) else list(value[:9])
         if len(value) <= 8 and all(_is_short(member) for member in members):

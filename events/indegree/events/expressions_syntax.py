@@ -58,7 +58,7 @@ class ExpressionError(ValueError):
 class Literal:
     """A JSON scalar."""
 
-    value: None | bool | int | float | str
+    value: bool | int | float | str | None
 
     def __eq__(self, other: object) -> bool:
         # 1, 1.0 and true are three literals, although Python calls them equal.
@@ -246,9 +246,7 @@ class _Parser:
             return Not(self.negation(depth))
         left = self.operand(depth)
         operator = self.token[1]
-        if self.token[0] == "op" and operator in _COMPARISONS:
-            self.advance()
-        elif self.at("in"):
+        if (self.token[0] == "op" and operator in _COMPARISONS) or self.at("in"):
             self.advance()
         elif self.at("not"):
             self.advance()

@@ -4,8 +4,8 @@ Why: a task takes values of its parents without code. A field that is only `${{ 
 text the value becomes text; inside a shell command it is inserted quoted, as one word, so that no value is ever read as
 shell source.
 
-How: a template is compiled once per workflow version to constants, whole expressions, and texts with expressions inside.
-For commands given as text a scanner follows the shell's quoting through the literal parts. Where quoting a value would
+How: a template is compiled once per workflow version to constants, whole expressions, and texts with expressions in
+them. For commands given as text a scanner follows the shell's quoting through the literal parts. Where quoting a value would
 not protect (inside quotes, backticks, `$((`, a here-document) the template is refused when it is built, with the way out:
 hand the value over in `env` and write "$NAME".
 
@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 
 from indegree.events import json_values
 from indegree.events.expressions_evaluate import EvaluationError, Scope, evaluate
-from indegree.events.expressions_syntax import ExpressionError, Node, parse_until_braces
+from indegree.events.expressions_syntax import ExpressionError, Node, parse_until_braces, unparse
 
 MAX_RENDERED_CHARS = 16 * 1024 * 1024
 """Text made by one template: above any value limit, below what would stop an engine."""
@@ -227,6 +227,21 @@ def _without_nul(text: str) -> str:
     if "\0" in text:
         raise EvaluationError("a command's words cannot hold the character NUL; hand the value over in `input`")
     return text
+
+
+def normal_part(part: Part) -> Any:
+    """The JSON value that compiles to this template, in canonical spelling."""
+    match part:
+        case Constant(value=value):
+            return json_values.normalised(value)
+        case Whole(node=node):
+            return f"${{{{ {unparse(node)} }}}}"
+        case Text(parts=parts):
+            return "".join(piece if isinstance(piece, str) else f"${{{{ {unparse(piece.node)} }}}}" for piece in parts)
+        case ListOf(items=items):
+            return [normal_part(item) for item in items]
+        case ObjectOf(items=pairs):
+            return {key: normal_part(member) for key, member in pairs}
 
 
 def nodes_of(part: Part) -> Iterator[Node]:

@@ -3,7 +3,7 @@
 Why: who follows a run wants plain values (a decoded output, an error with its text), not protobuf messages, and the
 client, the command line and the live view need the same small projection: the state of each task so far.
 
-How: `RunEvent` is frozen and made from a `Progress` record. `RunView.apply` adds one event; positions tell a repeat
+How: `RunEvent` is frozen and made from a `Progress` record. `RunState.apply` adds one event; positions tell a repeat
 (left out) from a gap (an error). No engine code is used: the records say which state was reached.
 
 It must never decide anything about a run: what is not on the progress topic is not known here.
@@ -161,6 +161,7 @@ class TaskView:
             case "QUEUED":
                 self.queued_ms, self.started_ms, self.finished_ms = event.time_ms, 0, 0
                 self.worker = event.worker
+                self.reason, self.error, self.due_ms = event.reason, event.error, event.due_ms  # set by a rejection
             case "RUNNING":
                 self.started_ms = event.started_ms or event.time_ms
             case "RETRYING":
@@ -176,7 +177,7 @@ class TaskView:
 
 
 @dataclass(slots=True)
-class RunView:
+class RunState:
     """A run as of the last event that was applied. `tasks` holds those of which something was heard, in that order."""
 
     run_id: str

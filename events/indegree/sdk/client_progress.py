@@ -167,9 +167,13 @@ async def read_run(settings: Settings, topic: str, run_id: str) -> AsyncIterator
                 continue
             if not begun and event.position > 1 and slack_ms is not None:
                 break  # its beginning lies earlier
+            if event.position == 0 and event.type != "run.refused":
+                continue  # an answer to somebody, no transition
+            if event.type == "run.refused" and begun:
+                continue  # somebody else's start under the same id
             begun = True
             yield event
-            if event.ends_run:
+            if event.ends_run and event.position:
                 return
         if begun:
             return

@@ -3,7 +3,7 @@
 Why: a start is known to the caller at once (the client makes the run id) while its acceptance, its transitions and its
 end arrive later, out of one consumer that the client shares among all its runs.
 
-How: `AsyncRun` owns a `RunView` and is a sink of the client's `ProgressFeed`. A run that this client did not see from its
+How: `AsyncRun` owns a `RunState` and is a sink of the client's `ProgressFeed`. A run that this client did not see from its
 first record is read from the topic's past first, and what arrives meanwhile waits; positions join the two.
 
 It must never invent a state: before the first record a run is PENDING, whatever was sent.
@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from .client_errors import ClientError, ProgressGap, Refused, RunNotFound
-from .client_events import RunEvent, RunView, TaskView
+from .client_events import RunEvent, RunState, TaskView
 from .client_progress import Sink
 
 
@@ -35,9 +35,10 @@ class Link(Protocol):
 class AsyncRun:
     """One run. Made by `AsyncClient.start`, `start_many` and `run`."""
 
-    def __init__(self, link: Link, run_id: str = "", workflow: str = "") -> None:
+    def __init__(self, link: Link, run_id: str = "", workflow: str = "", request_id: str = "") -> None:
         self._link = link
-        self._view = RunView(run_id, workflow)
+        self._request_id = request_id  # of our own start; a refusal of somebody else's is none of ours
+        self._view = RunState(run_id, workflow)
         self._problem: ClientError | None = None
         self._early: list[RunEvent] | None = None  # records that came while the past was being read
         self._catching_up: asyncio.Task[None] | None = None
@@ -149,7 +150,8 @@ class AsyncRun:
             self._sink(answer)
             return
         if answer.type == "run.refused":
-            self._apply(answer)
+            self._view.refused = self._view.reason = answer.reason
+            self._tell(None, forget=False)
             return
         self._view.run_id = answer.run_id
         if answer.position == 1:
@@ -170,9 +172,10 @@ class AsyncRun:
             if must_exist:
                 raise
             return
-        early, self._early = self._early, None
-        for event in early or ():
-            self._apply(event)
+        early, self._early = self._early or [], None
+        for event in early:
+            if self._view.position or event.position == 1:
+                self._apply(event)
         if must_exist and self._view.position == 0 and self._view.refused is None:
             self._link.forget(self.run_id)
             raise RunNotFound(
@@ -192,6 +195,15 @@ class AsyncRun:
             self._apply(item)
 
     def _apply(self, event: RunEvent) -> None:
+        if event.type == "run.refused" and self._request_id:
+            if event.request_id != self._request_id:
+                return
+            self._view.refused = self._view.reason = event.reason
+            self._tell(None, forget=True)
+            return
+        if self._view.position == 0 and self._early is None and self._repeats(event):
+            self._catching_up = asyncio.ensure_future(self.catch_up(must_exist=False))
+            return
         accepted = self._view.accepted
         try:
             changed = self._view.apply(event)
@@ -199,14 +211,20 @@ class AsyncRun:
             self._link.forget(self.run_id)
             self._sink(gap)
             return
-        if not changed:
-            return
+        if changed:
+            self._tell(event, forget=self._view.ended, wake=self._view.ended or not accepted)
+
+    @staticmethod
+    def _repeats(event: RunEvent) -> bool:
+        """Whether the run began before we looked: somebody has used the same run id or idempotency key before."""
+        return event.position > 1 or (event.type == "run.accepted" and event.position == 0)
+
+    def _tell(self, event: RunEvent | None, *, forget: bool, wake: bool = True) -> None:
         for queue in self._followers:
-            queue.put_nowait(None if event.type == "run.refused" else event)
-        if self._view.ended:
+            queue.put_nowait(event)
+        if forget:
             self._link.forget(self.run_id)
-            self._wake()
-        elif not accepted:
+        if wake:
             self._wake()
 
     def _wake(self) -> None:

@@ -48,7 +48,8 @@ class Verdict(Enum):
 
 
 class Attempt:
-    """One attempt. Times named `_ms` are the wall clock, in milliseconds since the epoch; others are monotonic seconds."""
+    """One attempt. Times named `_ms` are the wall clock, in milliseconds since the epoch; others are monotonic
+    seconds."""
 
     __slots__ = (
         "_capture",
@@ -124,4 +125,3 @@ class Attempt:
     def log_tail(self) -> str:
         """The end of what was captured, masked and cut; empty if nothing was."""
         return "" if self._capture is None else self._capture.tail()
-

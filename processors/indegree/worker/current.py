@@ -1,7 +1,7 @@
 """Whose code is running here: the context variable that output, logging and `context` look up.
 
-It is set for threads, for coroutines, and for whatever they copy their context to. A module of its own, because both the
-attempt and the capture of its output need it.
+It is set for threads, for coroutines, and for whatever they copy their context to. A module of its own, because both
+the attempt and the capture of its output need it.
 """
 
 from __future__ import annotations

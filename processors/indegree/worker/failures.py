@@ -62,14 +62,15 @@ def error_of(raised: BaseException, bounds: Bounds, mask: Masking = NOTHING) -> 
 def _chain(raised: BaseException, bounds: Bounds, mask: Masking) -> Error:
     top = _one(raised, bounds, mask, bounds.traceback_bytes)
     seen = {id(raised)}
-    current: BaseException | None = raised
-    while (current := _cause(current)) is not None:
+    current = _cause(raised)
+    while current is not None:
         if id(current) in seen or len(top.causes) >= bounds.causes:
             top.cut = True
             break
         seen.add(id(current))
         # The nearest causes may be long; together they stay below a few times the traceback's bound.
         top.causes.append(_one(current, bounds, mask, bounds.traceback_bytes // (2 + len(top.causes))))
+        current = _cause(current)
     return top
 
 

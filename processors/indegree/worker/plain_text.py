@@ -44,5 +44,5 @@ def described(value: object) -> str:
     """`str(value)`, or what went wrong in making it: an exception's `__str__` is user code and may itself fail."""
     try:
         return str(value)
-    except BaseException as error:  # noqa: BLE001 - anything may be raised by user code, and the failure must be recorded
+    except BaseException as error:  # noqa: BLE001 - user code may raise anything here
         return f"(the text of this {type(value).__name__} could not be made: {type(error).__name__})"

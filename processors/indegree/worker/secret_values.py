@@ -34,7 +34,8 @@ def resolve(names: Iterable[str], environ: Mapping[str, str] | None = None) -> d
                 raise SecretMissing(f"secret {name!r}: the file {path} cannot be read ({error})") from None
         if value is None:
             raise SecretMissing(
-                f"secret {name!r} is not known to this worker: set {variable}, or {variable}_FILE to a file that holds it"
+                f"secret {name!r} is not known to this worker: set {variable}, "
+                f"or {variable}_FILE to the path of a file that holds it"
             )
         found[name] = value
     return found

@@ -1,0 +1,468 @@
+"""The client for asyncio: start runs, follow them, deploy definitions.
+
+Why: a program should be able to start a run in one line and know at once which run it is; everything behind that (which
+partition, is the definition there, where does the answer come from) is the same for every program.
+
+How: one producer, one `ProgressFeed` and one `Catalog`, all opened before the first record is sent, so that no answer
+can be missed. A start gets a run id made here and goes to the partition in it; a start with an idempotency key goes to
+the key's partition, and the run id comes back with `run.accepted`. What can be checked here is checked before sending.
+
+It must never send a start twice: an append that failed is reported, and an idempotency key makes trying again safe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from aiokafka.errors import KafkaError
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from indegree.events import json_values, kafka, run_ids
+from indegree.events.definition import Definition
+from indegree.events.settings import Settings
+from indegree.events.spelling import did_you_mean, listing
+from indegree.events.topics import Topics
+from indegree.v1.trigger_pb2 import Activate, Cancel, Command, Deploy, Start, Trigger
+
+from .client_catalog import Catalog, definition_records
+from .client_errors import ClientError, Closed, InvalidStart, Refused, Unreachable
+from .client_events import RunEvent
+from .client_progress import ProgressFeed, Sink, read_run
+from .client_run import AsyncRun
+from .workflow import Workflow
+
+_BLOCK = 10_000  # starts handed to the producer before their acknowledgements are awaited
+_ANSWER_S = 30.0
+_POINTER_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What a deploy or an activation came to."""
+
+    workflow: str
+    version: str
+    label: str
+    new: bool  # the definition was not on the topic before
+    active: bool
+
+
+class AsyncClient:
+    """Talks to one cluster. Use it as an async context manager, on one event loop.
+
+    Errors: Unreachable when Kafka does not answer, InvalidStart for what can be refused here, Refused for what the
+    engine refuses.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings if settings is not None else Settings.load()
+        self.topics = Topics(self.settings.cluster)
+        self.catalog = Catalog(self.settings)
+        self._feed = ProgressFeed(self.settings, self.topics.progress)
+        self._producer: Any = None
+        self._partitions = 0
+        self._introduced: set[str] = set()  # versions that this client knows to be on the topic and deployed
+
+    @classmethod
+    def from_settings(cls, settings: Settings | None = None, **flags: Any) -> Self:
+        """Settings as every other part reads them; `flags` win: `from_settings(kafka__bootstrap_servers="...")`."""
+        dotted = {name.replace("__", "."): value for name, value in flags.items()}
+        return cls(settings if settings is not None else Settings.load(dotted))
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Connects; about 10 s at most. Raises Unreachable, and ClientError where the cluster was never set up."""
+        try:
+            self._producer = kafka.producer(self.settings)
+            await kafka.start(self._producer, self.settings)
+            await self._feed.start()
+            await self.catalog.start()
+        except BaseException as problem:
+            await self.close()
+            if isinstance(problem, kafka.KafkaUnreachable):
+                raise Unreachable(str(problem)) from problem
+            raise
+        self._partitions = self.catalog.partitions or self._feed.partitions
+
+    async def close(self) -> None:
+        """Ends everything; whoever still waits on a run gets Closed."""
+        await self._feed.stop()
+        await self.catalog.stop()
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            try:
+                await asyncio.wait_for(producer.stop(), 10)
+            except (TimeoutError, KafkaError):
+                pass  # Kafka is away: what was not acknowledged was reported to its caller
+
+    @property
+    def partitions(self) -> int:
+        """The partition count of the cluster, by which keys are mapped. 0 before `open`."""
+        return self._partitions
+
+    # -- runs
+
+    async def start(
+        self,
+        workflow: Workflow | Definition | str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+        version: str = "",
+        label: str = "",
+        run_id: str = "",
+        actor: str = "",
+    ) -> AsyncRun:
+        """Starts a run and returns once Kafka has acknowledged the start; `await run.accepted()` is the engine's answer.
+
+        A workflow object runs its own version, which is published and deployed if it is new (and activated only where
+        none is active); a name runs `version`, `label`, or the active version. Raises InvalidStart.
+        """
+        definition, name, wanted = await self._resolve(workflow, version, label)
+        keys = None if idempotency_key is None else [idempotency_key]
+        [run] = await self._send(definition, name, wanted, label, [params or {}], keys, run_id, actor)
+        return run
+
+    async def start_many(
+        self,
+        workflow: Workflow | Definition | str,
+        params: Iterable[Mapping[str, Any]],
+        idempotency_keys: Sequence[str] | None = None,
+        *,
+        version: str = "",
+        label: str = "",
+        actor: str = "",
+    ) -> list[AsyncRun]:
+        """Starts a run for each of `params`, in batches; returns when all are acknowledged. Nothing is sent if one
+        of them is refused here."""
+        rows = list(params)
+        if idempotency_keys is not None and len(idempotency_keys) != len(rows):
+            raise InvalidStart(f"{len(idempotency_keys)} idempotency keys for {len(rows)} starts: one for each is needed")
+        definition, name, wanted = await self._resolve(workflow, version, label)
+        return await self._send(definition, name, wanted, label, rows, idempotency_keys, "", actor)
+
+    async def run(self, run_id: str) -> AsyncRun:
+        """A run by its id, whoever started it, with its state up to now. Raises run_ids.InvalidId, RunNotFound."""
+        run_ids.time_of_run(run_id)
+        if run_ids.partition_of_run(run_id) >= self._partitions:
+            raise InvalidStart(f"run id {run_id!r} names a partition that the cluster does not have: it has {self._partitions}")
+        run = AsyncRun(self, run_id)
+        await run.catch_up(must_exist=True)
+        return run
+
+    async def follow_all(self) -> AsyncIterator[RunEvent]:
+        """Every progress record of the cluster from now on, of all runs. One such iteration at a time."""
+        queue: asyncio.Queue[RunEvent | ClientError] = asyncio.Queue()
+        self._feed.watch_all(queue.put_nowait)
+        try:
+            while True:
+                item = await queue.get()
+                if isinstance(item, ClientError):
+                    raise item
+                yield item
+        finally:
+            self._feed.watch_all(None)
+
+    # -- definitions
+
+    async def deploy(
+        self,
+        workflow: Workflow | Definition,
+        label: str | None = None,
+        activate: bool = True,
+        *,
+        timeout: float = _ANSWER_S,
+    ) -> Deployed:
+        """Publishes the definition if it is new and makes it a version of its name (and the active one).
+
+        Returns when it can be started by name. Raises Refused (a label that stands for other content), and TimeoutError
+        when no engine has answered within `timeout` seconds.
+        """
+        definition = _definition(workflow)
+        new = await self._publish(definition)
+        await self._ask(
+            definition.id,
+            Command(deploy=Deploy(workflow=definition.id, version=definition.hash, label=label or "", activate=activate)),
+            f"the deploy of {definition.id} {definition.hash[:12]}",
+            timeout,
+        )
+        self._introduced.add(definition.hash)
+        if activate:
+            await self._active(definition.id, definition.hash, timeout)
+        pointer = self.catalog.active.get(definition.id)
+        active = pointer is not None and pointer.version == definition.hash
+        return Deployed(definition.id, definition.hash, label or "", new, active)
+
+    async def activate(
+        self, workflow: str, version: str = "", label: str = "", *, timeout: float = _ANSWER_S
+    ) -> Deployed:
+        """Makes a known version (by hash, its first 7 digits or more, or label) the active one. Raises Refused."""
+        await self.catalog.refresh()
+        wanted = self.catalog.resolve(workflow, version, label) if version or label else ""
+        if not wanted:
+            raise InvalidStart(
+                f"workflow {workflow!r} has no version {version or label!r}: `indegree workflow show {workflow}` lists them"
+            )
+        command = Command(activate=Activate(workflow=workflow, version=wanted))
+        await self._ask(workflow, command, f"the activation of {workflow} {wanted[:12]}", timeout)
+        await self._active(workflow, wanted, timeout)
+        return Deployed(workflow, wanted, label, False, True)
+
+    # -- what runs need
+
+    def watch(self, run_id: str, sink: Sink) -> None:
+        self._feed.watch(run_id, sink)
+
+    def forget(self, run_id: str) -> None:
+        self._feed.forget(run_id)
+
+    def past(self, run_id: str) -> AsyncIterator[RunEvent]:
+        return read_run(self.settings, self.topics.progress, run_id)
+
+    async def cancel_run(self, run_id: str, reason: str = "", actor: str = "") -> None:
+        """Asks for the end of a run; returns once Kafka has the request."""
+        command = Command(actor=actor or _user(), cancel=Cancel(run_id=run_id, reason=reason))
+        await self._produce(self.topics.commands, run_ids.partition_of_run(run_id), run_id.encode(), command)
+
+    # -- inside
+
+    async def _resolve(
+        self, workflow: Workflow | Definition | str, version: str, label: str
+    ) -> tuple[Definition | None, str, str]:
+        """(definition where it can be known, name, version to ask for)."""
+        if version and label:
+            raise InvalidStart("give a version or a label, not both")
+        if not isinstance(workflow, str):
+            if version or label:
+                raise InvalidStart("a workflow object runs its own version: start it by name to choose a version or label")
+            definition = _definition(workflow)
+            await self._introduce(definition)
+            return definition, definition.id, definition.hash
+        if not run_ids.is_id(workflow):
+            raise InvalidStart(
+                f"workflow {workflow!r}: a name has letters, digits, '_', '-' and '.', at most 100, and begins with a "
+                "letter or digit"
+            )
+        wanted = self.catalog.resolve(workflow, version, label)
+        if not wanted or (version and not self.catalog.has(wanted)) or not (version or label):
+            await self.catalog.refresh()
+            wanted = self.catalog.resolve(workflow, version, label)
+        if not wanted or not self.catalog.has(wanted):
+            raise InvalidStart(self._unknown(workflow, version, label))
+        return self.catalog.definition(wanted), workflow, wanted if version else ""
+
+    def _unknown(self, workflow: str, version: str, label: str) -> str:
+        names = self.catalog.names()
+        if workflow not in names:
+            hint = did_you_mean(workflow, names) or "; deploy it first: `indegree workflow deploy FILE`"
+            return f"unknown workflow {workflow!r} in cluster {self.settings.cluster!r}{hint}"
+        if version or label:
+            return f"workflow {workflow!r} has no version {version or label!r}: `indegree workflow show {workflow}` lists them"
+        return (
+            f"workflow {workflow!r} has no active version: start one by version or label, or `indegree workflow activate "
+            f"{workflow} VERSION`"
+        )
+
+    async def _publish(self, definition: Definition) -> bool:
+        """Whether the definition was new. Large ones go in parts; the reader takes none before all are there."""
+        await self.catalog.refresh()
+        if self.catalog.has(definition.hash):
+            return False
+        size = len(definition.canonical())
+        if size > self.settings.limits.definition_bytes:
+            raise InvalidStart(
+                f"the definition of {definition.id!r} has {size} bytes, more than limits.definition_bytes = "
+                f"{self.settings.limits.definition_bytes}"
+            )
+        await self._append(self.topics.workflows, 0, definition_records(definition))
+        return True
+
+    async def _introduce(self, definition: Definition) -> None:
+        """Publishes and deploys a definition that this client starts for the first time, without waiting for answers."""
+        if definition.hash in self._introduced:
+            return
+        new = await self._publish(definition)
+        if new or definition.id not in self.catalog.active:
+            command = Command(
+                actor=_user(),
+                request_id=secrets.token_hex(8),
+                deploy=Deploy(workflow=definition.id, version=definition.hash, activate_if_none=True),
+            )
+            await self._produce(self.topics.commands, self._of_name(definition.id), definition.id.encode(), command)
+        self._introduced.add(definition.hash)
+
+    async def _send(
+        self,
+        definition: Definition | None,
+        name: str,
+        version: str,
+        label: str,
+        rows: Sequence[Mapping[str, Any]],
+        keys: Sequence[str] | None,
+        run_id: str,
+        actor: str,
+    ) -> list[AsyncRun]:
+        who = actor or _user()
+        headers = _trace_headers()
+        runs: list[AsyncRun] = []
+        by_partition: dict[int, list[kafka.Record]] = {}
+        for number, row in enumerate(rows):
+            start = Start(workflow=name, version=version, label=label, actor=who)
+            start.params = self._checked(definition, name, row, number if len(rows) > 1 else None)
+            if keys is not None:
+                partition = self._keyed(start, keys[number], run_id)
+                run = AsyncRun(self, "", name, start.request_id)
+            else:
+                partition = self._own(start, run_id)
+                run = AsyncRun(self, start.run_id, name, start.request_id)
+            runs.append(run)
+            record_key = (start.idempotency_key or start.run_id).encode()
+            by_partition.setdefault(partition, []).append((record_key, Trigger(start=start).SerializeToString(), headers))
+            start_id = start.request_id
+            if keys is not None:
+                self._feed.expect(start_id, run.answered)
+            else:
+                run.begin()
+        await self._append_all(by_partition)
+        return runs
+
+    def _checked(self, definition: Definition | None, name: str, row: Mapping[str, Any], number: int | None) -> bytes:
+        where = f"params of {name!r}" if number is None else f"params[{number}] of {name!r}"
+        if not isinstance(row, Mapping):
+            raise InvalidStart(f"{where} must be a mapping of names to values, not {type(row).__name__}")
+        try:
+            data = json_values.dumps(dict(row))
+            if definition is not None:
+                definition.bind_params(dict(row))
+        except ValueError as problem:
+            raise InvalidStart(f"{where}: {problem}") from problem
+        if len(data) > self.settings.limits.value_bytes:
+            raise InvalidStart(
+                f"{where} have {len(data)} bytes, more than limits.value_bytes = {self.settings.limits.value_bytes}: "
+                "pass a reference to where the data lies"
+            )
+        return data
+
+    def _own(self, start: Start, run_id: str) -> int:
+        """Gives the start its run id; the partition that the id names."""
+        if run_id:
+            run_ids.time_of_run(run_id)
+            partition = run_ids.partition_of_run(run_id)
+            if partition >= self._partitions:
+                raise InvalidStart(f"run id {run_id!r} names partition {partition}; the cluster has {self._partitions}")
+            start.run_id = run_id
+        else:
+            partition = secrets.randbelow(self._partitions)
+            start.run_id = run_ids.make_run_id(int(time.time() * 1000), secrets.token_hex(6), partition)
+        start.request_id = secrets.token_hex(8)
+        return partition
+
+    def _keyed(self, start: Start, key: str, run_id: str) -> int:
+        if run_id:
+            raise InvalidStart("give a run id or an idempotency key, not both: the key decides which run it is")
+        if not key or len(key.encode("utf-8", "surrogatepass")) > 1024:
+            raise InvalidStart(f"idempotency key {key[:40]!r} must have 1 to 1024 bytes: leave it out where none is needed")
+        try:
+            start.idempotency_key = key
+        except UnicodeEncodeError:
+            raise InvalidStart(f"idempotency key {key!r} holds a lone surrogate, which is not text") from None
+        start.request_id = secrets.token_hex(8)
+        return run_ids.partition_of_key("idempotency", start.workflow, key, self._partitions)
+
+    async def _ask(self, workflow: str, command: Command, what: str, timeout: float) -> RunEvent:
+        """Sends a command to the partition of the workflow's name and waits for its answer."""
+        command.request_id = secrets.token_hex(8)
+        command.actor = command.actor or _user()
+        answer: asyncio.Future[RunEvent | ClientError] = asyncio.get_running_loop().create_future()
+        self._feed.expect(command.request_id, lambda item: None if answer.done() else answer.set_result(item))
+        try:
+            await self._produce(self.topics.commands, self._of_name(workflow), workflow.encode(), command)
+            async with asyncio.timeout(timeout):
+                item = await answer
+        except TimeoutError:
+            raise TimeoutError(
+                f"{what}: no engine of cluster {self.settings.cluster!r} has answered within {timeout:g} s; is one "
+                "running? (`indegree doctor`, `indegree engine`)"
+            ) from None
+        finally:
+            self._feed.withdraw(command.request_id)
+        if isinstance(item, ClientError):
+            raise item
+        if item.type.endswith(".refused"):
+            raise Refused(what, item.reason)
+        return item
+
+    async def _active(self, workflow: str, version: str, timeout: float) -> None:
+        """Waits until the activation lies on the workflows topic, from where every engine reads it."""
+        deadline = time.monotonic() + timeout
+        while True:
+            await self.catalog.refresh()
+            pointer = self.catalog.active.get(workflow)
+            if pointer is not None and pointer.version == version:
+                return
+            if time.monotonic() > deadline:
+                now = f"{pointer.version[:12]} by {pointer.actor}" if pointer else "none"
+                raise TimeoutError(f"workflow {workflow!r}: {version[:12]} did not become active in {timeout:g} s; active: {now}")
+            await asyncio.sleep(_POINTER_POLL_S)
+
+    def _of_name(self, workflow: str) -> int:
+        return run_ids.partition_of_key("workflow", workflow, "", self._partitions)
+
+    async def _produce(self, topic: str, partition: int, key: bytes, message: Command) -> None:
+        await self._append(topic, partition, [(key, message.SerializeToString(), _trace_headers())])
+
+    async def _append(self, topic: str, partition: int, records: Sequence[kafka.Record]) -> None:
+        if self._producer is None:
+            raise Closed("the client is not open: use it in a `with` block")
+        try:
+            await kafka.append_wait(self._producer, topic, partition, records)
+        except kafka.RecordTooLarge as problem:
+            raise InvalidStart(str(problem)) from problem
+        except KafkaError as problem:
+            raise Unreachable(str(kafka.unreachable(self.settings, problem))) from problem
+
+    async def _append_all(self, by_partition: Mapping[int, Sequence[kafka.Record]]) -> None:
+        async def one(partition: int, records: Sequence[kafka.Record]) -> None:
+            for at in range(0, len(records), _BLOCK):
+                await self._append(self.topics.triggers, partition, records[at : at + _BLOCK])
+
+        await asyncio.gather(*(one(partition, records) for partition, records in by_partition.items()))
+
+
+def _definition(workflow: Workflow | Definition) -> Definition:
+    definition = workflow if isinstance(workflow, Definition) else workflow.definition()
+    if missing := definition.unsupported():
+        raise InvalidStart(
+            f"workflow {definition.id!r} uses what this release cannot run yet: {listing(missing)}; remove it, or run it "
+            "with a later release"
+        )
+    return definition
+
+
+def _trace_headers() -> list[tuple[str, bytes]]:
+    """The W3C context that is current, if one is; else nothing, and the engine makes a root."""
+    carrier: dict[str, str] = {}
+    TraceContextTextMapPropagator().inject(carrier)
+    return [(name, text.encode()) for name, text in carrier.items()]
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return ""

@@ -1,0 +1,70 @@
+"""What the topics say about a takeover: owners, epochs, silence, attempts sent again, stale results."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+
+from aiokafka import TopicPartition
+
+from indegree.events import kafka
+from indegree.events.frames import InForce, Verdict
+from indegree.events.settings import Settings
+from indegree.events.topics import Topics
+from indegree.v1.event_pb2 import Event, Frame
+from indegree.v1.task_pb2 import Task
+
+
+@dataclass(slots=True)
+class Takeover:
+    """Of one partition. `owners`: (epoch, owner, when the broker took its announcement in ms since the epoch)."""
+
+    owners: list[tuple[int, str, int]] = field(default_factory=list)
+    # Milliseconds since the epoch of each frame in force, by the broker's clock.
+    frames: list[int] = field(default_factory=list)
+    stale: int = 0
+    void: int = 0
+    again: int = 0
+
+    def silence_ms(self, killed_ms: int) -> int:
+        """From the kill to the new owner's announcement."""
+        return next((at - killed_ms for _, _, at in self.owners if at > killed_ms), -1)
+
+
+async def read(settings: Settings, partition: int) -> Takeover:
+    """Reads the event log of one partition and the task topic. Blocks until their present ends."""
+    topics = Topics(settings.cluster)
+    out, rule = Takeover(), InForce()
+    tp = TopicPartition(topics.events, partition)
+    async with kafka.reading(settings, {tp: 0}) as reader:
+        async for _, records in kafka.read_range(reader, await reader.end_offsets([tp])):
+            for record in records:
+                frame = Frame.FromString(record.value or b"")
+                match rule.judge(frame):
+                    case Verdict.ANNOUNCEMENT:
+                        out.owners.append((frame.epoch, frame.owner, record.timestamp))
+                    case Verdict.IN_FORCE:
+                        out.frames.append(record.timestamp)
+                        out.stale += sum(event.kind == Event.RESULT_STALE for event in frame.events)
+                    case Verdict.VOID:
+                        out.void += 1
+    sent: Counter[tuple[str, int, int, int]] = Counter()
+    queue = topics.tasks("default")
+    async with kafka.reading(settings, {}) as reader:
+        count = await kafka.partition_count(reader, queue)
+    positions = {TopicPartition(queue, p): 0 for p in range(count)}
+    async with kafka.reading(settings, positions) as reader:
+        async for _, records in kafka.read_range(reader, await reader.end_offsets(list(positions))):
+            for record in records:
+                task = Task.FromString(record.value or b"")
+                if task.partition == partition:
+                    sent[task.run_id, task.task, task.generation, task.attempt] += 1
+    out.again = sum(times - 1 for times in sent.values())
+    return out
+
+
+def owner(settings: Settings, partition: int) -> str:
+    """Who owns the partition by its log, empty if nobody has yet."""
+    found = asyncio.run(read(settings, partition))
+    return found.owners[-1][1] if found.owners else ""

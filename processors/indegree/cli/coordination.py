@@ -1,0 +1,51 @@
+"""What etcd says about a cluster, for people: who owns a partition, who is a member.
+
+Why: a live view names the owner, `show` asks its page, `doctor` compares.
+
+How: one fresh reading with a short limit; gRPC is imported only here and only when asked for.
+
+It must never write to etcd, and never be needed for a command that can do without it: `try_membership` gives None.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from indegree.events.settings import Settings
+
+if TYPE_CHECKING:
+    from indegree.ownership.membership import Membership
+
+
+async def read_membership(settings: Settings, timeout_s: float = 3.0) -> Membership:
+    """A fresh reading. Raises ownership.errors.EtcdError, whose message names the address and the way out."""
+    from indegree.ownership.etcd import Etcd, Tls
+    from indegree.ownership.membership import Membership
+
+    there = settings.etcd
+    tls = None
+    if there.cafile or there.certfile:
+        tls = Tls(there.cafile or None, there.certfile or None, there.keyfile or None)
+    etcd = Etcd(there.endpoints, timeout_s=timeout_s, user=there.username, password=there.password, tls=tls)
+    try:
+        return await Membership.read(etcd, settings.cluster, timeout_s=timeout_s)
+    finally:
+        await etcd.close()
+
+
+async def try_membership(settings: Settings, timeout_s: float = 1.0) -> Membership | None:
+    """The same, or None where etcd does not answer."""
+    from indegree.ownership.errors import EtcdError
+
+    try:
+        return await read_membership(settings, timeout_s)
+    except EtcdError:
+        return None
+
+
+def owner_of(membership: Membership | None, partition: int) -> str:
+    """The id of the partition's owner by etcd's word, empty where unknown."""
+    if membership is None:
+        return ""
+    owner = membership.owners.get(partition)
+    return owner.id if owner is not None else ""

@@ -1,0 +1,146 @@
+"""`indegree logs`: what the tasks of a run printed, and each attempt that failed.
+
+Why: the first question after "it failed" is "what did it say".
+
+How: the last lines of captured output travel with an attempt's result into the event log (bounded by the worker's
+setting worker.log_bytes); this reads them from there, on the run's partition, from the time in the run id.
+
+It must never claim to have more than those last lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import click
+
+from indegree.events import run_ids
+from indegree.events.frames import Verdict
+from indegree.events.settings import Settings
+from indegree.sdk.client_errors import InvalidStart, RunNotFound
+from indegree.sdk.client_events import TaskError
+from indegree.v1.event_pb2 import Event
+
+from .eventlog import read_log
+from .exits import Exit
+from .output import clock
+from .session import IndegreeCommand, Session, session
+
+_SLACKS_MS = (60_000, None)  # before the run id's time, since clocks differ; then the whole log
+_OUTCOMES = {Event.TASK_SUCCEEDED: "SUCCESS", Event.ATTEMPT_FAILED: "FAILED", Event.TASK_REJECTED: "REJECTED"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one attempt ended, and what it printed last."""
+
+    task: int
+    attempt: int
+    state: str
+    worker: str
+    reason: str
+    error: TaskError | None
+    log: str
+    finished_ms: int
+
+
+@click.command(cls=IndegreeCommand)
+@click.argument("run_id", metavar="RUN")
+@click.argument("task", required=False, metavar="[TASK]")
+def logs(run_id: str, task: str | None) -> int:
+    """What the tasks of a run printed: the last lines of each attempt that has ended."""
+    now = session()
+    return now.run(_logs(now, run_id, task))
+
+
+async def _logs(now: Session, run_id: str, task: str | None) -> int:
+    run_ids.time_of_run(run_id)
+    async with now.client() as client:
+        if run_ids.partition_of_run(run_id) >= client.partitions:
+            raise RunNotFound(f"run {run_id!r} names a partition that the cluster does not have ({client.partitions})")
+        graph = None
+        silent = 0
+        async for found in outcomes(now.settings, run_id):
+            if isinstance(found, str):
+                definition = client.catalog.definition(found)
+                graph = definition.graph if definition is not None else None
+                if task is not None and graph is not None and task not in graph.index:
+                    raise InvalidStart(f"run {run_id} has no task {task!r}; it has {', '.join(graph.ids[:12])}")
+                continue
+            name = graph.ids[found.task] if graph is not None else str(found.task)
+            if task is not None and name != task:
+                continue
+            if not found.log and found.error is None:
+                silent += 1
+            _print(now, run_id, name, found)
+        if silent and not now.out.json_lines:
+            now.out.note(f"{silent} attempt(s) printed nothing")
+    return Exit.SUCCESS
+
+
+def _print(now: Session, run_id: str, name: str, found: Outcome) -> None:
+    out = now.out
+    if out.json_lines:
+        error = {"type": found.error.type, "message": found.error.message} if found.error is not None else None
+        out.value(
+            {
+                "run_id": run_id,
+                "task_id": name,
+                "attempt": found.attempt,
+                "state": found.state,
+                "worker": found.worker,
+                "reason": found.reason,
+                "finished_ms": found.finished_ms,
+                "log": found.log,
+                "error": error,
+            }
+        )
+        return
+    if not found.log and found.error is None:
+        return
+    out.line(f"── {name}, attempt {found.attempt}, {found.state}, {found.worker}, {clock(found.finished_ms)}", "bold")
+    if found.log:
+        out.line(found.log.rstrip("\n"))
+    if found.error is not None:
+        out.line(found.error.traceback.rstrip() or str(found.error), "red")
+
+
+async def outcomes(settings: Settings, run_id: str) -> AsyncIterator[Outcome | str]:
+    """First the run's version, then how each attempt ended, in the order of the log. Raises RunNotFound."""
+    partition = run_ids.partition_of_run(run_id)
+    for slack_ms in _SLACKS_MS:
+        time_ms = None if slack_ms is None else max(0, run_ids.time_of_run(run_id) - slack_ms)
+        begun = False
+        async for read in read_log(settings, partition, time_ms=time_ms):
+            if read.verdict is not Verdict.IN_FORCE:
+                continue
+            current = ""
+            for event in read.frame.events:
+                current = event.run_id or current
+                if current != run_id:
+                    continue
+                if event.kind == Event.RUN_STARTED:
+                    begun = True
+                    yield event.version
+                elif not begun:
+                    continue
+                elif event.kind in _OUTCOMES:
+                    yield Outcome(
+                        event.task,
+                        event.attempt,
+                        _OUTCOMES[event.kind],
+                        event.worker,
+                        event.reason,
+                        TaskError.of(event.error) if event.HasField("error") else None,
+                        event.log,
+                        event.finished_ms or read.frame.time_ms,
+                    )
+                elif event.kind == Event.RUN_FINISHED:
+                    return
+        if begun:
+            return
+    raise RunNotFound(
+        f"the start of run {run_id!r} is not on the event log of partition {partition}: check the id and the cluster's "
+        "name (`indegree runs`); a log is kept for the history setting (engine.history_days)"
+    )

@@ -1,0 +1,128 @@
+"""What a command prints: results on stdout, remarks on stderr, one JSON object a line where `--json` is given.
+
+Why: people read tables, programs read JSON lines, and both pipe us into something that may stop reading.
+
+How: `Output` is the only thing that writes to stdout. A closed pipe raises BrokenPipeError, which `main` ends quietly.
+
+It must never mix the two: a remark on stdout would break whoever parses it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+STATE_STYLES = {
+    "PENDING": "dim",
+    "WAITING": "magenta",
+    "QUEUED": "cyan",
+    "RUNNING": "bold yellow",
+    "RETRYING": "magenta",
+    "SUCCESS": "green",
+    "FAILED": "bold red",
+    "SKIPPED": "dim cyan",
+    "CANCELLED": "dim red",
+}
+
+
+class Output:
+    """Writes for a person or, with `json_lines`, for a program."""
+
+    def __init__(self, *, json_lines: bool = False) -> None:
+        self.json_lines = json_lines
+        self.console = Console(highlight=False, soft_wrap=True)
+        self.errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    @property
+    def live(self) -> bool:
+        """Whether a live view makes sense: a terminal, and a person at it."""
+        return self.console.is_terminal and not self.json_lines
+
+    def value(self, value: Mapping[str, Any]) -> None:
+        """One JSON object on one line, at once (a reader of a stream waits for it)."""
+        sys.stdout.write(json.dumps(value, separators=(",", ":"), ensure_ascii=True, default=str) + "\n")
+        sys.stdout.flush()
+
+    def line(self, text: str = "", style: str | None = None) -> None:
+        """A line for a person; `text` is taken as it is."""
+        self.console.print(Text(text, style=style or ""))
+        sys.stdout.flush()
+
+    def rich(self, thing: Any) -> None:
+        """Something that rich draws."""
+        self.console.print(thing)
+
+    def note(self, text: str) -> None:
+        """A remark on stderr."""
+        self.errors.print(Text(text, style="dim"))
+
+    def error(self, text: str) -> None:
+        """What went wrong, on stderr."""
+        self.errors.print(Text.assemble(("error: ", "bold red"), text))
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """A table without borders. A cell that is a state's word gets its colour; a piped table is never cut."""
+        table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+        for number, column in enumerate(columns):
+            table.add_column(column, no_wrap=True, overflow="fold" if number == len(columns) - 1 else "ellipsis")
+        for row in rows:
+            table.add_row(*(cell(value) for value in row))
+        if self.console.is_terminal:
+            self.console.print(table)
+        else:
+            self.console.print(table, width=1_000, soft_wrap=False, no_wrap=True, crop=False)
+
+
+def cell(value: Any) -> Text:
+    text = "" if value is None else str(value)
+    return Text(text, style=STATE_STYLES.get(text, ""))
+
+
+def state_text(state: str) -> Text:
+    return Text(state, style=STATE_STYLES.get(state, ""))
+
+
+def clock(time_ms: int) -> str:
+    """Local wall time with milliseconds, empty for 0."""
+    if not time_ms:
+        return ""
+    return datetime.fromtimestamp(time_ms / 1000).strftime("%H:%M:%S.%f")[:-3]
+
+
+def moment(time_ms: int) -> str:
+    """Local date and time to the second, empty for 0."""
+    if not time_ms:
+        return ""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def span(ms: float) -> str:
+    """A duration for people: 12 ms, 3.4 s, 2m05s, 1h02m."""
+    if ms < 0:
+        return ""
+    if ms < 1_000:
+        return f"{ms:.0f} ms"
+    if ms < 60_000:
+        return f"{ms / 1000:.1f} s"
+    minutes, seconds = divmod(round(ms / 1000), 60)
+    if minutes < 60:
+        return f"{minutes}m{seconds:02d}s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m"
+
+
+def short(value: Any, limit: int = 60) -> str:
+    """A JSON value as one line of at most `limit` characters."""
+    text = json.dumps(value, ensure_ascii=False, default=str) if not isinstance(value, str) else value
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+__all__ = ["STATE_STYLES", "Output", "cell", "clock", "moment", "short", "span", "state_text"]

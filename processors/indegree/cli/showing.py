@@ -1,0 +1,260 @@
+"""`show` and `runs`: what the progress topic says about runs, as tables.
+
+Why: finding one run among 100,000 must not mean reading 100,000 runs.
+
+How: `show` seeks to the time in the run id, on the partition in the run id. `runs` reads backwards from the end of each
+partition in growing stretches until it has seen enough runs; what has no news in that stretch is not listed.
+
+It must never say more than its source: the source is named under each answer.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from aiokafka import TopicPartition
+
+from indegree.events import kafka, run_ids
+from indegree.events.durations import parse_duration
+from indegree.events.topics import Topics
+from indegree.sdk.client_async import AsyncClient
+from indegree.sdk.client_errors import RunNotFound
+from indegree.sdk.client_events import ENDED, RunEvent, RunState, TaskView
+from indegree.sdk.client_progress import decode, read_run, type_of
+from indegree.sdk.client_reading import open_reader, stretches
+
+from .coordination import owner_of, try_membership
+from .exits import Exit
+from .live import plain_line
+from .output import clock, moment, short, span
+from .session import Session
+from .watching import event_json, plain
+
+_FIRST_STRETCH = 2_000  # records a partition; grows fourfold
+_MOST_TASKS = 200  # rows of `show` for people; --json has all
+
+
+async def show_run(now: Session, run_id: str, *, history: bool) -> int:
+    """Prints one run. Raises RunNotFound, InvalidId, Unreachable."""
+    run_ids.time_of_run(run_id)
+    events: list[RunEvent] = []
+    async with now.client() as client:
+        if run_ids.partition_of_run(run_id) >= client.partitions:
+            raise RunNotFound(f"run {run_id!r} names a partition that the cluster does not have ({client.partitions})")
+        begun = time.monotonic()
+        async for event in read_run(now.settings, client.topics.progress, run_id):
+            events.append(event)
+        took_ms = (time.monotonic() - begun) * 1000
+        if not events:
+            raise RunNotFound(
+                f"no record of run {run_id!r} on {client.topics.progress}: check the id and the cluster's name "
+                "(`indegree runs` lists runs)"
+            )
+        state = RunState(run_id)
+        for event in events:
+            state.apply(event)
+        partition = run_ids.partition_of_run(run_id)
+        owner = owner_of(await try_membership(now.settings), partition)
+        _complete(client, state)
+        source = f"{client.topics.progress}, partition {partition}, read in {took_ms:.0f} ms"
+        if now.out.json_lines:
+            _show_json(now, state, events if history else [], owner, source)
+        else:
+            _show_text(now, state, events if history else [], owner, source)
+    return Exit.SUCCESS
+
+
+def _complete(client: AsyncClient, state: RunState) -> None:
+    """Adds the tasks of which nothing was heard yet, in the order of the definition."""
+    definition = client.catalog.definition(state.version) if state.version else None
+    if definition is None:
+        return
+    graph = definition.graph
+    ordered = {graph.ids[place]: TaskView(graph.ids[place]) for place in graph.order}
+    ordered.update({name: state.tasks[name] for name in ordered if name in state.tasks})
+    state.tasks = {**ordered, **state.tasks}
+
+
+def _show_json(now: Session, state: RunState, events: list[RunEvent], owner: str, source: str) -> None:
+    out: dict[str, Any] = {
+        "run_id": state.run_id,
+        "workflow": state.workflow,
+        "version": state.version,
+        "state": "REFUSED" if state.refused is not None else state.state,
+        "reason": state.reason,
+        "position": state.position,
+        "started_ms": state.started_ms,
+        "finished_ms": state.finished_ms,
+        "owner": owner,
+        "epoch": state.epoch,
+        "source": source,
+        "tasks": [_task_json(task) for task in state.tasks.values()],
+    }
+    if events:
+        out["history"] = [event_json(event) for event in events]
+    now.out.value(out)
+
+
+def _task_json(task: TaskView) -> dict[str, Any]:
+    out: dict[str, Any] = {"id": task.id, "state": task.state, "attempts": task.attempts}
+    for name in ("reason", "worker", "queued_ms", "started_ms", "finished_ms", "due_ms"):
+        if value := getattr(task, name):
+            out[name] = value
+    if task.output is not None:
+        out["output"] = plain(task.output)
+    if task.error is not None:
+        out["error"] = {"type": task.error.type, "message": task.error.message, "traceback": task.error.traceback}
+    return out
+
+
+def _show_text(now: Session, state: RunState, events: list[RunEvent], owner: str, source: str) -> None:
+    out = now.out
+    refused = state.refused is not None
+    out.line(f"{state.workflow}  {state.run_id}  {'REFUSED' if refused else state.state}", "bold")
+    if state.reason:
+        out.line(f"reason    {state.reason}")
+    if state.version:
+        out.line(f"version   {state.version[:12]}")
+    if state.started_ms:
+        end_ms = state.finished_ms or int(time.time() * 1000)
+        word = "took" if state.finished_ms else "runs for"
+        out.line(f"started   {moment(state.started_ms)}, {word} {span(end_ms - state.started_ms)}")
+    partition = run_ids.partition_of_run(state.run_id)
+    out.line(f"partition {partition}" + (f", owned by {owner}" if owner else "") + f", epoch {state.epoch}")
+    if state.tasks:
+        out.line()
+        tasks = list(state.tasks.values())
+        out.table(
+            ["task", "state", "attempts", "started", "took", "worker", "output or reason"],
+            [
+                [
+                    task.id,
+                    task.state,
+                    task.attempts or "",
+                    clock(task.started_ms),
+                    span(task.finished_ms - task.started_ms) if task.started_ms and task.finished_ms else "",
+                    short(task.worker, 28),
+                    _outcome(task),
+                ]
+                for task in tasks[:_MOST_TASKS]
+            ],
+        )
+        if len(tasks) > _MOST_TASKS:
+            out.line(f"... and {len(tasks) - _MOST_TASKS} more tasks (`--json` has all)", "dim")
+    for task in state.tasks.values():
+        if task.error is not None and task.error.traceback and task.state == "FAILED":
+            out.line()
+            out.line(f"{task.id}, attempt {task.attempts}:", "red")
+            out.line("  " + task.error.traceback.rstrip().replace("\n", "\n  "), "dim")
+    if events:
+        out.line()
+        for event in events:
+            out.line(f"{event.position:>5}  {plain_line(event)}")
+    out.note(f"source: {source}")
+
+
+def _outcome(task: TaskView) -> str:
+    if task.error is not None and task.state in ("FAILED", "RETRYING"):
+        return short(str(task.error), 70)
+    if task.output is not None:
+        return short(plain(task.output), 70)
+    return task.reason
+
+
+async def list_runs(now: Session, *, workflow: str, state: str, limit: int, since: str) -> int:
+    """Prints the runs with the newest records."""
+    since_ms = int(time.time() * 1000) - parse_duration(since) if since else None
+    found = await _recent(now, workflow, state, limit, since_ms)
+    rows = sorted(found.values(), key=lambda run: run.run_id, reverse=True)[:limit]
+    if now.out.json_lines:
+        for run in rows:
+            now.out.value(
+                {
+                    "run_id": run.run_id,
+                    "workflow": run.workflow,
+                    "state": run.state,
+                    "reason": run.reason,
+                    "started_ms": run_ids.time_of_run(run.run_id),
+                    "finished_ms": run.finished_ms,
+                }
+            )
+    elif not rows:
+        now.out.note("no runs found" + (f" with news in the last {since}" if since else ""))
+    else:
+        now.out.table(
+            ["run", "workflow", "state", "started", "took", "reason"],
+            [
+                [
+                    run.run_id,
+                    run.workflow,
+                    run.state,
+                    moment(run_ids.time_of_run(run.run_id)),
+                    span(run.finished_ms - run_ids.time_of_run(run.run_id)) if run.finished_ms else "",
+                    short(run.reason, 60),
+                ]
+                for run in rows
+            ],
+        )
+    return Exit.SUCCESS
+
+
+async def _recent(
+    now: Session, workflow: str, state: str, limit: int, since_ms: int | None
+) -> dict[str, RunState]:
+    topic = Topics(now.settings.cluster).progress
+    reader, count = await open_reader(now.settings, topic, max_poll_records=10_000)
+    try:
+        parts = await stretches(reader, topic, range(count), time_ms=since_ms)
+        upper = {part.partition: part.end for part in parts}
+        lower = {part.partition: part.begin if since_ms is not None else part.first for part in parts}
+        found: dict[str, RunState] = {}
+        size = _FIRST_STRETCH
+        while any(upper[number] > lower[number] for number in upper):
+            begin = {number: max(lower[number], upper[number] - size) for number in upper}
+            await _read_back(reader, topic, begin, upper, found)
+            matching = [run for run in found.values() if _fits(run, workflow, state)]
+            upper, size = begin, size * 4
+            if len(matching) >= limit and since_ms is None:
+                break
+        return {run.run_id: run for run in found.values() if _fits(run, workflow, state)}
+    finally:
+        await reader.stop()
+
+
+async def _read_back(
+    reader: Any, topic: str, begin: dict[int, int], end: dict[int, int], found: dict[str, RunState]
+) -> None:
+    """Adds what lies in one stretch; what was found later in the topic already counts more."""
+    earlier: dict[str, RunState] = {}
+    tps = {TopicPartition(topic, number): offset for number, offset in begin.items() if offset < end[number]}
+    await kafka.assign(reader, tps)
+    async for _, records in kafka.read_range(reader, {tp: end[tp.partition] for tp in tps}):
+        for record in records:
+            kind = type_of(record)
+            if record.value is None or record.key is None or kind == "marker":
+                continue
+            run_id = record.key.decode("utf-8", "replace")
+            if not run_ids.is_run_id(run_id):
+                continue
+            run = earlier.setdefault(run_id, RunState(run_id, state="RUNNING"))
+            if kind.startswith("run.") or not kind or not run.workflow:
+                _note(run, decode(record.value))
+    for run_id, run in earlier.items():
+        known = found.setdefault(run_id, run)
+        known.workflow = known.workflow or run.workflow
+
+
+def _note(run: RunState, event: RunEvent) -> None:
+    run.workflow = event.workflow or run.workflow
+    if event.type == "run.refused":
+        run.state, run.reason = "REFUSED", event.reason
+    elif event.type.startswith("run.") and event.state:
+        run.state = event.state
+        run.reason = event.reason or run.reason
+        if event.state in ENDED:
+            run.finished_ms = event.time_ms
+
+
+def _fits(run: RunState, workflow: str, state: str) -> bool:
+    return (not workflow or run.workflow == workflow) and (not state or run.state == state)

@@ -1,0 +1,103 @@
+"""What a command is given to work on: a workflow file, a Python file, or MODULE[:OBJECT].
+
+Why: `run`, `worker`, `workflow deploy` and the rest all take "a workflow", and people have it in different shapes.
+
+How: a path that ends in .yaml, .yml or .json is a workflow file; one that ends in .py is imported under its own name
+with its folder on the path (so that a worker can import it by that name); anything else is a module name, with the
+current folder on the path. A module gives all `Workflow` objects at its top level, or the one that OBJECT names.
+
+It must never run anything but the module's own top level.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import click
+
+from indegree.events.definition import Definition
+from indegree.events.spelling import did_you_mean
+from indegree.sdk.workflow import Workflow
+
+FILES = (".yaml", ".yml", ".json")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A workflow that was asked for. `module`: importable name it came from, empty for a file. `folder`: to be on
+    the path of a worker that runs it."""
+
+    definition: Definition
+    module: str
+    folder: Path
+    source: str
+
+
+def load_targets(text: str) -> list[Target]:
+    """The workflows behind FILE or MODULE[:OBJECT]. Raises DefinitionError, and click.UsageError with the way out."""
+    path = Path(text)
+    if path.suffix.lower() in FILES:
+        return [Target(read_file(path), "", path.resolve().parent, text)]
+    name, _, wanted = text.partition(":")
+    module, folder = _imported(name)
+    found = {attribute: value for attribute, value in vars(module).items() if isinstance(value, Workflow)}
+    if wanted:
+        if wanted not in found:
+            hint = did_you_mean(wanted, found) or (f"; it has {', '.join(found)}" if found else "")
+            raise click.UsageError(f"{name} has no workflow object {wanted!r}{hint}")
+        found = {wanted: found[wanted]}
+    if not found:
+        raise click.UsageError(f'{name} holds no workflow: put one at its top level, such as orders = Workflow("orders")')
+    unique = {id(value): value for value in found.values()}
+    return [Target(value.definition(), module.__name__, folder, text) for value in unique.values()]
+
+
+def one_target(text: str) -> Target:
+    """Exactly one workflow. Raises click.UsageError where there are several."""
+    found = load_targets(text)
+    if len(found) > 1:
+        names = ", ".join(target.definition.id for target in found)
+        raise click.UsageError(f"{text} holds several workflows ({names}): name one as {text.partition(':')[0]}:OBJECT")
+    return found[0]
+
+
+def read_file(path: Path) -> Definition:
+    """The definition in a workflow file. Raises DefinitionError with line and column, click.UsageError."""
+    try:
+        return Workflow.from_file(path).definition()
+    except OSError as problem:
+        raise click.UsageError(f"{path}: {problem.strerror}") from None
+
+
+def _imported(name: str) -> tuple[ModuleType, Path]:
+    path = Path(name)
+    folder = Path.cwd()
+    if path.suffix == ".py":
+        if not path.is_file():
+            raise click.UsageError(f"{name}: no such file")
+        if not path.stem.isidentifier():
+            raise click.UsageError(f"{name}: a worker imports it by name, and {path.stem!r} is no Python name: rename it")
+        folder, name = path.resolve().parent, path.stem
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    try:
+        return importlib.import_module(name), folder
+    except ModuleNotFoundError as problem:
+        if problem.name is not None and (name == problem.name or name.startswith(problem.name + ".")):
+            raise click.UsageError(
+                f"no file and no module {name!r} from {folder}: give a file such as flow.yaml or flow.py, or a module's "
+                "name that can be imported from here"
+            ) from None
+        raise click.UsageError(f"{name} cannot be imported: {problem}") from None
+    except Exception as problem:
+        if type(problem).__module__.startswith("indegree."):
+            raise  # a workflow that is not valid says so itself
+        last = traceback.extract_tb(problem.__traceback__)[-1]
+        raise click.UsageError(
+            f"{name} cannot be imported: {type(problem).__name__}: {problem} ({last.filename}, line {last.lineno})"
+        ) from None

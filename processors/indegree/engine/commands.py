@@ -1,0 +1,215 @@
+"""Commands: cancel, deploy, activate, and the messages between partitions.
+
+Why: two people who deploy at once are judged in one place, the partition of the workflow's name; a cancel is judged
+where the run lives. What lands elsewhere is forwarded, never dropped.
+
+How: a message carries its number in the sequence (source, target); what is not above the highest number received is a
+repeat of a sender that could not know, and is passed over. Its content is judged like one that landed here.
+
+It must never answer twice, and never leave a command without an answer on the progress topic.
+"""
+
+from __future__ import annotations
+
+from indegree.engine import decide
+from indegree.engine.decide import text
+from indegree.engine.draft import Draft
+from indegree.engine.kinds import Kind
+from indegree.engine.records import Builder
+from indegree.engine.starts import decide_start, forward, unknown, unsupported
+from indegree.engine.state import WORKFLOWS
+from indegree.events.definition import Definition
+from indegree.events.run_ids import InvalidId, is_id, partition_of_key, partition_of_run
+from indegree.v1.trigger_pb2 import Activate, Cancel, Command, Deploy, Origin, PartitionMessage
+from indegree.v1.workflow_pb2 import VersionPointer
+
+_LABEL_CHARS = 200
+
+
+def decide_command(draft: Draft, builder: Builder, command: Command, origin: Origin, definition: Definition | None) -> bool:
+    """Decides one command; False where it was a repeated message and is passed over.
+
+    `definition`: for deploy and activate what the catalog has for its version or label, for a forwarded start what it
+    has for that start.
+    """
+    kind = command.WhichOneof("command")
+    match kind:
+        case "cancel":
+            _cancel(draft, builder, command, command.cancel)
+        case "deploy":
+            if _at_home(draft, command, command.deploy.workflow):
+                _deploy(draft, command, command.deploy, definition)
+        case "activate":
+            if _at_home(draft, command, command.activate.workflow):
+                _activate(draft, command, command.activate, definition)
+        case "pause" | "resume" | "signal" | "rerun":
+            run_id = getattr(command, kind).run_id
+            _refuse(draft, command, run_id, f"{kind} is not served in this release")
+        case "message":
+            return _message(draft, builder, command.message, definition)
+        case _:
+            _refuse(draft, command, "", "the record holds no command: cancel, deploy or activate")
+    return True
+
+
+def _refuse(draft: Draft, command: Command, run_id: str, reason: str) -> None:
+    # A run id is never left empty in this event: an empty one would be read as that of the event before it.
+    draft.emit(
+        Kind.COMMAND_REFUSED,
+        text(run_id)[:200] or "-",
+        reason=text(reason)[: draft.limits.reason_chars],
+        request_id=command.request_id,
+        actor=command.actor,
+    )
+
+
+def _message(draft: Draft, builder: Builder, message: PartitionMessage, definition: Definition | None) -> bool:
+    source = message.source
+    if source >= draft.partitions or message.number <= draft.state.received.get(source, 0):
+        return False
+    draft.emit(Kind.MESSAGE_RECEIVED, None, target=source, number=message.number)
+    match message.WhichOneof("content"):
+        case "start":
+            decide_start(draft, builder, message.start.start, message.start.origin, definition)
+        case "command":
+            if message.command.WhichOneof("command") != "message":  # one hop: a message never holds a message
+                decide_command(draft, builder, message.command, Origin(), definition)
+        case _:
+            pass  # of a later release, which never sends it to a partition that an older one may own
+    return True
+
+
+def _cancel(draft: Draft, builder: Builder, command: Command, cancel: Cancel) -> None:
+    run_id = cancel.run_id
+    state = draft.state
+    run = state.runs.get(run_id)
+    if run is not None and run.left and not run.ending:
+        draft.emit(
+            Kind.RUN_CANCEL_REQUESTED,
+            run_id,
+            state="CANCELLED",
+            reason=cancel.reason,
+            actor=command.actor,
+            request_id=command.request_id,
+        )
+        decide.advance(draft, builder, run)
+        return
+    if run is not None:
+        _refuse(draft, command, run_id, "the run is ending already" if run.ending else "the run has ended")
+        return
+    try:
+        home = partition_of_run(run_id)
+    except InvalidId as error:
+        _refuse(draft, command, run_id, str(error))
+        return
+    if home >= draft.partitions:
+        _refuse(draft, command, run_id, f"no such run: its id names partition {home} of {draft.partitions}")
+    elif home != draft.number:
+        forward(draft, home, PartitionMessage(command=command))
+    elif state.windows.ended_run(run_id, state.time_ms) is not None:
+        _refuse(draft, command, run_id, "the run has ended")
+    else:
+        _refuse(draft, command, run_id, "no such run: it was never started here, or ended long ago")
+
+
+# -- versions ----------------------------------------------------------------------------------------------------------
+
+
+def _at_home(draft: Draft, command: Command, workflow: str) -> bool:
+    """True if the name is judged here; else the command is forwarded, or refused for its name."""
+    if not is_id(workflow):
+        _refuse_deploy(draft, command, workflow, "", "", f"{workflow!r:.120} is no name of a workflow")
+        return False
+    home = partition_of_key("workflow", workflow, "", draft.partitions)
+    if home != draft.number:
+        forward(draft, home, PartitionMessage(command=command))
+        return False
+    return True
+
+
+def _refuse_deploy(draft: Draft, command: Command, workflow: str, version: str, label: str, reason: str) -> None:
+    draft.emit(
+        Kind.DEPLOY_REFUSED,
+        None,
+        workflow=text(workflow)[:200],
+        version=text(version)[:200],
+        label=text(label)[:_LABEL_CHARS],
+        reason=text(reason)[: draft.limits.reason_chars],
+        request_id=command.request_id,
+        actor=command.actor,
+    )
+
+
+def _deploy(draft: Draft, command: Command, deploy: Deploy, definition: Definition | None) -> None:
+    workflow, version, label = deploy.workflow, deploy.version, deploy.label
+    windows = draft.state.windows
+    problem = ""
+    if definition is None or definition.id != workflow or definition.hash != version:
+        problem = (
+            f"the definition {version!r:.100} of workflow {workflow!r} does not lie on the workflows topic: publish it "
+            "before it is deployed"
+        )
+    elif len(label) > _LABEL_CHARS:
+        problem = f"the label is {len(label)} characters long, the limit is {_LABEL_CHARS}"
+    else:
+        problem = unsupported(definition)
+        other = windows.labels.get((workflow, label)) if label else None
+        if not problem and other not in (None, version):
+            problem = (
+                f"label {label!r} of workflow {workflow!r} stands for version {other}; a label is never moved: use "
+                "another one"
+            )
+    if problem:
+        _refuse_deploy(draft, command, workflow, version, label, problem)
+        return
+    is_new_label = bool(label) and (workflow, label) not in windows.labels
+    draft.emit(
+        Kind.VERSION_DEPLOYED,
+        None,
+        workflow=workflow,
+        version=version,
+        label=label,
+        actor=command.actor,
+        request_id=command.request_id,
+    )
+    if is_new_label:
+        _publish(draft, command, workflow, version, label)
+    if deploy.activate or (deploy.activate_if_none and workflow not in windows.active):
+        _make_active(draft, command, workflow, version, label)
+
+
+def _activate(draft: Draft, command: Command, activate: Activate, definition: Definition | None) -> None:
+    workflow, version, label = activate.workflow, activate.version, activate.label
+    if not version and label:
+        version = draft.state.windows.labels.get((workflow, label), "")
+    if not version or definition is None or definition.id != workflow or definition.hash != version:
+        _refuse_deploy(draft, command, workflow, version, label, unknown(workflow, version, label))
+        return
+    problem = unsupported(definition)
+    if problem:
+        _refuse_deploy(draft, command, workflow, version, label, problem)
+        return
+    _make_active(draft, command, workflow, version, label)
+
+
+def _make_active(draft: Draft, command: Command, workflow: str, version: str, label: str) -> None:
+    changes = draft.state.windows.active.get(workflow) != version
+    draft.emit(
+        Kind.VERSION_ACTIVATED,
+        None,
+        workflow=workflow,
+        version=version,
+        label=label,
+        actor=command.actor,
+        request_id=command.request_id,
+    )
+    if changes:
+        _publish(draft, command, workflow, version, "")
+
+
+def _publish(draft: Draft, command: Command, workflow: str, version: str, label: str) -> None:
+    """Tells the workflows topic: with a label that this label stands for the version, without that it is active."""
+    pointer = VersionPointer(
+        workflow=workflow, version=version, label=label, actor=command.actor, time_ms=draft.state.time_ms
+    )
+    draft.send(WORKFLOWS, "workflows", pointer.SerializeToString())

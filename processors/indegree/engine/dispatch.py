@@ -1,0 +1,175 @@
+"""Who gets which attempt next: the ready queues and what is known of workers. All of it is volatile.
+
+Why: priority, fairness and cancel mean something only if attempts wait here, not on a topic.
+
+How: a heap for each queue of tasks, ordered by (-priority, depth, age). An entry is dead when its attempt has moved on;
+it is dropped when it comes up, and a heap of which most is dead is cleaned. An attempt goes NEW (its frame is not
+acknowledged) -> READY -> SENT (its record is on its way) -> BOUND (its worker said `started`); HELD waits for a delay
+after a rejection; OVER needs nothing more.
+
+A takeover begins anew here: nothing of this is on the log, and nothing here may change what an event means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from heapq import heapify, heappop, heappush
+from typing import Final
+
+from indegree.engine.state import Attempt
+
+NEW: Final = 0
+READY: Final = 1
+HELD: Final = 2
+SENT: Final = 3
+BOUND: Final = 4
+OVER: Final = 5
+
+_CLEAN_ABOVE = 1_024
+
+Entry = tuple[int, int, int, int, int, Attempt]
+"""(-priority, depth, queued_ms, order of arrival, attempt number, attempt)"""
+
+
+class Dispatch:
+    """Ready attempts by queue, attempts by worker, and two deadlines that no event holds.
+
+    counts:  queue -> number of READY attempts; never 0, so its keys are the queues with work
+    """
+
+    __slots__ = ("_arrivals", "_by_worker", "_heaps", "_held", "_watched", "counts")
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self._heaps: dict[str, list[Entry]] = {}
+        self._arrivals = 0
+        self._held: list[tuple[int, int, int, Attempt]] = []  # due_ms, order, attempt number, attempt
+        self._watched: list[tuple[int, int, int, Attempt]] = []  # next look, order, attempt number, attempt
+        self._by_worker: dict[str, dict[Attempt, None]] = {}  # sent to or bound to it, and not over
+
+    # -- ready -------------------------------------------------------------------------------------------------------
+
+    def push(self, attempt: Attempt) -> None:
+        """The attempt may be taken from now on."""
+        attempt.place = READY
+        plan = attempt.run.plan
+        queue = plan.queue[attempt.task]
+        heap = self._heaps.get(queue)
+        if heap is None:
+            heap = self._heaps[queue] = []
+        self._arrivals += 1
+        priority, depth = plan.order[attempt.task]
+        heappush(heap, (priority, depth, attempt.queued_ms, self._arrivals, attempt.number, attempt))
+        count = self.counts[queue] = self.counts.get(queue, 0) + 1
+        if len(heap) > 2 * count + _CLEAN_ABOVE:
+            heap[:] = [entry for entry in heap if entry[5].place == READY and entry[5].number == entry[4]]
+            heapify(heap)
+
+    def take(self, queue: str, worker: str) -> Attempt | None:
+        """The best READY attempt of a queue, now SENT to `worker`."""
+        heap = self._heaps.get(queue)
+        if not heap or queue not in self.counts:
+            return None
+        while heap:
+            _, _, _, _, number, attempt = heappop(heap)
+            if attempt.place == READY and attempt.number == number:
+                self._count_down(queue)
+                attempt.place = SENT
+                self._give(attempt, worker)
+                return attempt
+        return None
+
+    def _count_down(self, queue: str) -> None:
+        count = self.counts[queue] - 1
+        if count:
+            self.counts[queue] = count
+        else:
+            del self.counts[queue]
+
+    # -- workers -----------------------------------------------------------------------------------------------------
+
+    def _give(self, attempt: Attempt, worker: str) -> None:
+        self._leave_worker(attempt)
+        attempt.holder = worker
+        held = self._by_worker.get(worker)
+        if held is None:
+            held = self._by_worker[worker] = {}
+        held[attempt] = None
+
+    def _leave_worker(self, attempt: Attempt) -> None:
+        if attempt.holder:
+            held = self._by_worker.get(attempt.holder)
+            if held is not None:
+                held.pop(attempt, None)
+                if not held:
+                    del self._by_worker[attempt.holder]
+            attempt.holder = ""
+
+    def bind(self, attempt: Attempt, now_ms: int, look_ms: int) -> None:
+        """Its worker said `started`: from now on only that one counts, and silence for too long ends it."""
+        if attempt.place == READY:
+            self._count_down(attempt.run.plan.queue[attempt.task])
+        attempt.place = BOUND
+        self._give(attempt, attempt.worker)
+        attempt.heard_ms = now_ms
+        self.watch(attempt, look_ms)
+
+    def drop(self, attempt: Attempt) -> None:
+        """The attempt is over, or waits for a retry."""
+        if attempt.place == READY:
+            self._count_down(attempt.run.plan.queue[attempt.task])
+        self._leave_worker(attempt)
+        attempt.place = OVER
+
+    def give_back(self, attempt: Attempt) -> None:
+        """Its worker has not begun it and will not: somebody else may."""
+        self._leave_worker(attempt)
+        self.push(attempt)
+
+    def holders(self) -> Iterable[str]:
+        """Worker instances that hold an attempt."""
+        return list(self._by_worker)
+
+    def held_by(self, worker: str) -> list[Attempt]:
+        """The attempts that were sent to or are bound to a worker, in the order they got there."""
+        return list(self._by_worker.get(worker, ()))
+
+    # -- deadlines ---------------------------------------------------------------------------------------------------
+
+    def hold(self, attempt: Attempt, due_ms: int) -> None:
+        """The attempt becomes READY at `due_ms`."""
+        if attempt.place == READY:
+            self._count_down(attempt.run.plan.queue[attempt.task])
+        self._leave_worker(attempt)
+        attempt.place = HELD
+        self._arrivals += 1
+        heappush(self._held, (due_ms, self._arrivals, attempt.number, attempt))
+
+    def watch(self, attempt: Attempt, look_ms: int) -> None:
+        """`overdue` gives the attempt at `look_ms`, if it is BOUND still."""
+        self._arrivals += 1
+        heappush(self._watched, (look_ms, self._arrivals, attempt.number, attempt))
+
+    def unhold(self, now_ms: int) -> None:
+        """Makes READY what was held until now."""
+        held = self._held
+        while held and held[0][0] <= now_ms:
+            _, _, number, attempt = heappop(held)
+            if attempt.place == HELD and attempt.number == number:
+                self.push(attempt)
+
+    def overdue(self, now_ms: int, timeout_ms: int) -> Attempt | None:
+        """A BOUND attempt that nothing was heard of for `timeout_ms`, or None."""
+        watched = self._watched
+        while watched and watched[0][0] <= now_ms:
+            _, _, number, attempt = heappop(watched)
+            if attempt.place == BOUND and attempt.number == number:
+                if attempt.heard_ms + timeout_ms <= now_ms:
+                    return attempt
+                self.watch(attempt, attempt.heard_ms + timeout_ms)
+        return None
+
+    def next_due_ms(self) -> int | None:
+        """When `unhold` or `overdue` may have something, or None. Dead entries may make it too early, never too late."""
+        due = [heap[0][0] for heap in (self._held, self._watched) if heap]
+        return min(due) if due else None

@@ -1,0 +1,58 @@
+"""Every limit of the core: its number, its name, and the words of its error.
+
+Why: a limit that is met must name itself and its setting, or nobody can change it.
+
+The shell fills this from the settings; a test or the simulator takes the defaults. Limits are read when something is
+decided, never when it is replayed, except the two windows at the end: engines of one cluster should agree on those.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes in bytes, times in milliseconds."""
+
+    frame_bytes: int = 512 * 1024
+    """An open frame is full at this size. One event may reach over it: at most by `value_bytes` and its log lines."""
+    frame_events: int = 5_000
+    silent_inputs: int = 500
+    """After so many inputs without an event an empty frame moves the input position on."""
+
+    value_bytes: int = 262_144
+    """One output, or all parameters of a start, as JSON (setting limits.value_bytes)."""
+    inputs_bytes: int = 1_048_576
+    """All arguments, environment and standard input of one attempt (setting limits.inputs_bytes)."""
+    json_depth: int = 100
+    definition_part_bytes: int = 256 * 1024
+    """A part of a definition on the log; a frame with one part stays below the record limit of 2 MiB."""
+    reason_chars: int = 1_000
+    """Reasons that quote what users sent are cut here."""
+
+    heartbeat_timeout_ms: int = 30_000
+    """A RUNNING attempt that nothing was heard of for so long is lost (setting engine.heartbeat_timeout_s)."""
+    rejected_delay_ms: int = 1_000
+    """First delay before a rejected attempt is sent again; doubles with each rejection."""
+    rejected_max_delay_ms: int = 60_000
+    retry_max_delay_ms: int = 30 * 86_400_000
+    """Cap of a retry delay whose policy names none."""
+    stops_interval_ms: int = 1_000
+    """Stops that answer stale heartbeats alone cause at most one frame in this time."""
+
+    history_ms: int = 30 * 86_400_000
+    """How long an idempotency key and the id of a finished run are remembered (setting engine.history_days)."""
+    finished_max: int = 100_000
+    """Ids of finished runs remembered at most, the oldest go first: only repeats of client-made ids need them."""
+
+    def too_large(self, size: int) -> str:
+        """Why an output fails its task."""
+        return f"result too large: {size} > {self.value_bytes} bytes (limits.value_bytes); return a path or a URL instead"
+
+    def inputs_too_large(self, task_id: str, size: int) -> str:
+        """Why a task whose arguments are too large in sum fails."""
+        return (
+            f"the inputs of task {task_id!r} are {size} bytes in sum, the limit is {self.inputs_bytes} "
+            "(limits.inputs_bytes); hand over paths or URLs instead"
+        )

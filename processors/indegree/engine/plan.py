@@ -1,0 +1,113 @@
+"""A workflow version as the core runs it: its definition, laid out as columns that all runs of the version share.
+
+Why: the hot path asks "which children, which rule, which queue" for each task of each run. Attribute by attribute
+through dataclasses that is slow, and copying it into runs is large.
+
+How: one column for each question, indexed by task. A plan is made once for each version and process (partitions share
+it) and is never changed afterwards.
+
+It must never hold anything of a run.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from weakref import WeakValueDictionary
+
+from indegree.engine import join
+from indegree.events.definition import Definition
+from indegree.events.definition_model import RetryPolicy, TaskDefinition, TaskKind
+from indegree.events.expressions import Expression
+from indegree.events.graph import Graph
+
+DISPATCHED: Final = 0
+"""A worker runs it."""
+JOIN: Final = 1
+"""Nothing to do: it succeeds when it is decided."""
+
+
+class Plan:
+    """Columns of a version. Lists and bytes are indexed by task; nothing here is ever written to again.
+
+    definition, graph: as given; version: content hash; workflow: its name; n: number of tasks
+    children:  tuple of child indices for each task
+    degree:    array('I'), in-degree at the start of a run; runs copy it
+    rules:     bytes, join.CODES
+    eager:     bytes, 1 where a taken edge may decide the rule while others are open (join.EAGER)
+    first:     tasks that are decided when a run starts: roots and those with rule `always`, ascending
+    kinds:     bytes, DISPATCHED or JOIN
+    when:      condition or None for each task; None as a whole where no task has one
+    allow:     bytes, 1 where allow_failure
+    queue:     queue name of each task
+    order:     sort key (-priority, depth) of each task, for the ready heaps
+    timeout_ms, queue_timeout_ms: 0 for none
+    retry:     RetryPolicy of each task
+    run_timeout_ms: 0 for none
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "allow",
+        "children",
+        "definition",
+        "degree",
+        "eager",
+        "first",
+        "graph",
+        "ids",
+        "kinds",
+        "n",
+        "order",
+        "queue",
+        "queue_timeout_ms",
+        "retry",
+        "rules",
+        "run_timeout_ms",
+        "tasks",
+        "timeout_ms",
+        "version",
+        "when",
+        "workflow",
+    )
+
+    def __init__(self, definition: Definition) -> None:
+        graph: Graph = definition.graph
+        tasks: tuple[TaskDefinition, ...] = definition.tasks
+        self.definition = definition
+        self.version: str = definition.hash
+        self.workflow: str = definition.id
+        self.graph = graph
+        self.n = graph.n
+        self.ids = graph.ids
+        self.children = graph.children
+        self.degree = graph.degree
+        self.tasks = tasks
+        self.rules = bytes(join.CODES[task.trigger_rule] for task in tasks)
+        self.eager = bytes(rule in join.EAGER for rule in self.rules)
+        self.first = tuple(i for i in range(graph.n) if not graph.degree[i] or self.rules[i] == join.ALWAYS)
+        self.kinds = bytes(JOIN if task.kind is TaskKind.JOIN else DISPATCHED for task in tasks)
+        conditions = [task.when for task in tasks]
+        self.when: list[Expression | None] | None = conditions if any(conditions) else None
+        self.allow = bytes(task.allow_failure for task in tasks)
+        self.queue = [task.queue for task in tasks]
+        self.order = [(-task.priority, graph.depth[i]) for i, task in enumerate(tasks)]
+        self.timeout_ms = [task.timeout_ms or 0 for task in tasks]
+        self.queue_timeout_ms = [task.queue_timeout_ms or 0 for task in tasks]
+        self.retry: list[RetryPolicy] = [task.retry for task in tasks]
+        self.run_timeout_ms: int = definition.timeout_ms or 0
+
+
+_PLANS: WeakValueDictionary[str, Plan] = WeakValueDictionary()
+
+
+def plan_of(definition: Definition) -> Plan:
+    """The plan of a definition: the same object for the same content hash, as long as anybody uses it."""
+    plan = _PLANS.get(definition.hash)
+    if plan is None:
+        plan = _PLANS[definition.hash] = Plan(definition)
+    return plan
+
+
+def known_plan(version: str) -> Plan | None:
+    """The plan of a content hash if this process has it: a recovery need not parse a definition again."""
+    return _PLANS.get(version)

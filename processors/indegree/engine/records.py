@@ -1,0 +1,233 @@
+"""Task records: what a worker is told of one attempt.
+
+Why: most arguments are a parent's whole output or a parameter. Decoding and encoding them again would cost more than all
+other work on a task, and would change nothing.
+
+How: for each task of a version a recipe is made once. Arguments that are a whole output, a whole parameter or a constant
+are pieces of JSON text that are joined; everything else is a template that is evaluated. `check` evaluates before a task
+is queued, so that an error in an expression fails the task there; `build` makes the record when a worker is there.
+
+It must never change the state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from indegree.engine.limits import Limits
+from indegree.engine.plan import Plan
+from indegree.engine.scope import scope_of
+from indegree.engine.state import Attempt, Run
+from indegree.events import json_values
+from indegree.events.definition_model import TaskDefinition, TaskKind
+from indegree.events.expressions import EvaluationError, Scope, Template, to_text
+from indegree.events.expressions_syntax import Literal, Path
+from indegree.events.expressions_template import Whole
+from indegree.events.graph import Graph
+from indegree.v1.task_pb2 import Task
+
+OUTPUT: Final = 0
+PARAM: Final = 1
+CONSTANT: Final = 2
+TEMPLATE: Final = 3
+
+
+class Unbuildable(Exception):
+    """A task's inputs cannot be made; the message says why. Trying again gives the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One argument. `head` is its name as JSON with the colon; `what` says which of the others counts."""
+
+    head: bytes
+    what: int
+    task: int = 0
+    param: str = ""
+    constant: bytes = b""
+    template: Template | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How the record of one task is made.
+
+    fixed:    a record with all that does not depend on the run
+    args:     pieces of the argument object
+    simple:   nothing needs evaluation: the inputs are parts of values that are there already
+    """
+
+    fixed: Task
+    args: tuple[Piece, ...]
+    command: Template | None
+    env: tuple[tuple[str, Template], ...]
+    input: Template | None
+    simple: bool
+
+
+_RECIPES: WeakKeyDictionary[Plan, dict[int, Recipe]] = WeakKeyDictionary()
+
+
+def recipe_of(plan: Plan, task: int) -> Recipe:
+    """The recipe of a task, made when it is first needed."""
+    recipes = _RECIPES.get(plan)
+    if recipes is None:
+        recipes = _RECIPES[plan] = {}
+    recipe = recipes.get(task)
+    if recipe is None:
+        recipe = recipes[task] = _recipe(plan, task)
+    return recipe
+
+
+def _recipe(plan: Plan, index: int) -> Recipe:
+    task: TaskDefinition = plan.tasks[index]
+    fixed = Task(
+        task_id=task.id,
+        task=index,
+        workflow=plan.workflow,
+        version=plan.version,
+        python=task.python or "",
+        output=task.output or "",
+        timeout_ms=task.timeout_ms or 0,
+        isolate=task.isolate,
+        secrets=task.secrets,
+        priority=task.priority,
+        queue=task.queue,
+    )
+    command: Template | None = None
+    env: list[tuple[str, Template]] = []
+    if task.kind is TaskKind.COMMAND and task.command is not None:
+        fixed.shell = isinstance(task.command.source, str)
+        if task.command.is_constant:
+            source = task.command.source
+            fixed.command.extend([source] if isinstance(source, str) else source)
+        else:
+            command = task.command
+    for name, template in task.env.items():
+        if template.is_constant:
+            fixed.env[name] = to_text(template.source)
+        else:
+            env.append((name, template))
+    stdin = task.input
+    if stdin is not None and stdin.is_constant:
+        fixed.input = json_values.dumps(stdin.source)
+        stdin = None
+    args = tuple(_piece(name, template, plan.graph) for name, template in task.args.items())
+    simple = not (command or env or stdin) and all(piece.what != TEMPLATE for piece in args)
+    return Recipe(fixed, args, command, tuple(env), stdin, simple)
+
+
+def _piece(name: str, template: Template, graph: Graph) -> Piece:
+    head = json_values.dumps(name) + b":"
+    if template.is_constant:
+        return Piece(head, CONSTANT, constant=json_values.dumps(template.source))
+    parent = template.whole_output_of
+    if parent is not None:
+        return Piece(head, OUTPUT, task=graph.index[parent])
+    part = template.part
+    if isinstance(part, Whole):
+        match part.node:
+            case Path(name="params", steps=(Literal(value=str(param)),)):
+                return Piece(head, PARAM, param=param)
+    return Piece(head, TEMPLATE, template=template)
+
+
+class Builder:
+    """Makes task records for one partition. Keeps the decoded parameters of the run it saw last."""
+
+    __slots__ = ("_limits", "_number", "_params", "_params_of")
+
+    def __init__(self, number: int, limits: Limits) -> None:
+        self._number = number
+        self._limits = limits
+        self._params_of = ""
+        self._params: dict[str, bytes] = {}
+
+    def check(self, run: Run, task: int) -> None:
+        """Raises Unbuildable if the inputs have no value now, or are too large in sum."""
+        recipe = recipe_of(run.plan, task)
+        if not recipe.simple:
+            self._fill(Task(), recipe, run, task)
+        elif recipe.args:
+            size = 0
+            for piece in recipe.args:
+                if piece.what == OUTPUT:
+                    size += len(run.outputs.get(piece.task, b"null"))
+            if size > self._limits.inputs_bytes // 2:  # else parameters and constants cannot reach the limit
+                self._fill(Task(), recipe, run, task)
+
+    def build(self, attempt: Attempt, worker: str, epoch: int, now_ms: int) -> Task:
+        """The record of an attempt. Raises Unbuildable."""
+        run = attempt.run
+        recipe = recipe_of(run.plan, attempt.task)
+        record = Task()
+        record.CopyFrom(recipe.fixed)
+        record.run_id = run.run_id
+        record.attempt = attempt.number
+        record.generation = attempt.generation
+        record.partition = self._number
+        record.epoch = epoch
+        record.seq = attempt.seq
+        record.worker = worker
+        record.traceparent = run.traceparent
+        record.tracestate = run.tracestate
+        record.dispatched_ms = now_ms
+        self._fill(record, recipe, run, attempt.task)
+        return record
+
+    def _fill(self, record: Task, recipe: Recipe, run: Run, task: int) -> None:
+        scope: Scope | None = None
+        if not recipe.simple:
+            scope = scope_of(run)
+        try:
+            if recipe.args:
+                record.args = self._args(recipe, run, scope)
+            if scope is not None:
+                if recipe.command is not None:
+                    words = recipe.command.evaluate(scope)
+                    record.command.extend([words] if isinstance(words, str) else words)
+                for name, template in recipe.env:
+                    record.env[name] = _environment(name, to_text(template.evaluate(scope)))
+                if recipe.input is not None:
+                    record.input = json_values.dumps(recipe.input.evaluate(scope))
+        except (EvaluationError, json_values.JsonValueError) as error:
+            raise Unbuildable(f"an input of task {run.plan.ids[task]!r} has no value: {error}") from None
+        except UnicodeEncodeError:
+            raise Unbuildable(
+                f"an input of task {run.plan.ids[task]!r} holds a lone surrogate, which is not text: hand the value "
+                "over in `args` or `input`"
+            ) from None
+        size = len(record.args) + len(record.input) + sum(map(len, record.command)) + sum(map(len, record.env.values()))
+        if size > self._limits.inputs_bytes:
+            raise Unbuildable(self._limits.inputs_too_large(run.plan.ids[task], size))
+
+    def _args(self, recipe: Recipe, run: Run, scope: Scope | None) -> bytes:
+        members: list[bytes] = []
+        for piece in recipe.args:
+            what = piece.what
+            if what == OUTPUT:
+                members.append(piece.head + run.outputs.get(piece.task, b"null"))
+            elif what == PARAM:
+                members.append(piece.head + self._param(run, piece.param))
+            elif what == CONSTANT:
+                members.append(piece.head + piece.constant)
+            else:
+                assert scope is not None
+                assert piece.template is not None
+                members.append(piece.head + json_values.dumps(piece.template.evaluate(scope)))
+        return b"{" + b",".join(members) + b"}"
+
+    def _param(self, run: Run, name: str) -> bytes:
+        if self._params_of != run.run_id:
+            values: dict[str, Any] = json_values.loads(run.params)
+            self._params = {key: json_values.dumps(value) for key, value in values.items()}
+            self._params_of = run.run_id
+        return self._params.get(name, b"null")
+
+
+def _environment(name: str, text: str) -> str:
+    if "\0" in text:
+        raise EvaluationError(f"the environment variable {name} would hold the character NUL; use `input` instead")
+    return text

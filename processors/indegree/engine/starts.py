@@ -1,0 +1,262 @@
+"""Starts: a trigger becomes a run, a repeat, a refusal, or goes on to the partition where it belongs.
+
+Why: the same key twice is one run, however often a client sends it; and every start has an answer that a client finds by
+its request id.
+
+How: the order of questions matters. First, where does it belong? An idempotency key belongs to the partition of the key,
+a client-made run id to the partition that it names, all else stays where it landed; what belongs elsewhere goes there
+through the outbox, with its origin, from which its run id is made, so a redelivery makes the same id. Then, is it known?
+A repeat is answered with the first run, whatever became of the workflow since. Only then is it judged on its merits.
+
+It must never start a run of a version whose definition is not on this log: `record` writes it first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from typing import Any
+
+from indegree.engine import decide
+from indegree.engine.decide import text
+from indegree.engine.draft import Draft
+from indegree.engine.kinds import Kind
+from indegree.engine.plan import Plan, plan_of
+from indegree.engine.records import Builder
+from indegree.events import json_values
+from indegree.events.definition import Definition, ParameterError
+from indegree.events.run_ids import (
+    InvalidId,
+    is_id,
+    make_run_id,
+    partition_of_key,
+    partition_of_run,
+    record_digits,
+    time_of_run,
+)
+from indegree.v1.trigger_pb2 import Command, ForwardedStart, Origin, PartitionMessage, Start
+from indegree.v1.value_pb2 import Value
+
+
+class Refused(Exception):
+    """A start is refused; the message is the reason that its sender gets."""
+
+
+def decide_start(draft: Draft, builder: Builder, start: Start, origin: Origin, definition: Definition | None) -> None:
+    """Decides one start. `definition`: what the catalog has for its version, label or active version."""
+    run_id = start.run_id
+    try:
+        home = _home(draft, start)
+        if home != draft.number:
+            _forward(draft, home, start, origin)
+            return
+        if not run_id:
+            digits = record_digits(origin.topic, origin.partition, origin.offset)
+            run_id = make_run_id(max(origin.timestamp_ms, 0), digits, draft.number)
+        given = _given(draft, start)
+        digest = _digest(start, given) if start.idempotency_key or start.run_id else b""
+        if _is_repeat(draft, start, run_id, digest, origin):
+            return
+        plan, params = _judge(draft, start, definition, given)
+    except Refused as refusal:
+        if not run_id:
+            digits = record_digits(origin.topic, origin.partition, origin.offset)
+            run_id = make_run_id(max(origin.timestamp_ms, 0), digits, draft.number)
+        _refuse(draft, start, run_id, origin, str(refusal))
+        return
+    record(draft, plan)
+    draft.emit(
+        Kind.RUN_STARTED,
+        run_id,
+        workflow=plan.workflow,
+        version=plan.version,
+        value=Value(json=params),
+        origin=origin,
+        traceparent=origin.traceparent,
+        tracestate=origin.tracestate,
+        actor=start.actor,
+        request_id=start.request_id,
+        idempotency_key=start.idempotency_key,
+        digest=digest,
+    )
+    decide.advance(draft, builder, draft.state.runs[run_id])
+
+
+def _home(draft: Draft, start: Start) -> int:
+    """The partition where this start is judged. Raises Refused."""
+    if not is_id(start.workflow):
+        raise Refused(
+            f"workflow {start.workflow!r:.120} is no name of a workflow: letters, digits, _, - and ., at most 100, "
+            "beginning with a letter or digit"
+        )
+    of_run = -1
+    if start.run_id:
+        try:
+            of_run = partition_of_run(start.run_id)
+            time_of_run(start.run_id)
+        except InvalidId as error:
+            raise Refused(str(error)) from None
+        if of_run >= draft.partitions:
+            raise Refused(
+                f"run id {start.run_id!r} names partition {of_run}, and this cluster has {draft.partitions}: "
+                "leave the id out, or make it with a partition that exists"
+            )
+    if not start.idempotency_key:
+        return of_run if of_run >= 0 else draft.number
+    of_key = partition_of_key("idempotency", start.workflow, start.idempotency_key, draft.partitions)
+    if of_run not in (-1, of_key):
+        raise Refused(
+            f"run id {start.run_id!r} names partition {of_run}, but its idempotency key is judged on partition {of_key}: "
+            "leave the run id out"
+        )
+    return of_key
+
+
+def _forward(draft: Draft, home: int, start: Start, origin: Origin) -> None:
+    message = PartitionMessage(source=draft.number, start=ForwardedStart(start=start, origin=origin))
+    forward(draft, home, message)
+
+
+def forward(draft: Draft, target: int, message: PartitionMessage) -> None:
+    """Sends a message to another partition through the outbox; its number is filled in here."""
+    message.source = draft.number
+    message.number = draft.state.outbox_numbers.get(target, 0) + 1
+    draft.send(target, "commands", Command(message=message).SerializeToString())
+
+
+def _given(draft: Draft, start: Start) -> dict[str, Any]:
+    """The parameters as given. Raises Refused."""
+    if len(start.params) > draft.limits.value_bytes:
+        raise Refused(
+            f"the parameters are {len(start.params)} bytes, the limit is {draft.limits.value_bytes} "
+            "(limits.value_bytes); hand over a path or a URL instead"
+        )
+    if not start.params:
+        return {}
+    try:
+        given = json_values.loads(start.params, max_depth=draft.limits.json_depth)
+    except json_values.JsonValueError as error:
+        raise Refused(f"the parameters are not JSON: {error}") from None
+    if not isinstance(given, dict):
+        raise Refused("the parameters must be a JSON object of names and values")
+    return given
+
+
+def _digest(start: Start, given: dict[str, Any]) -> bytes:
+    """What a key or a client-made id stands for: the content as it was sent, so that a later deploy changes nothing."""
+    content = [start.workflow, start.version, start.label, given]
+    return hashlib.sha256(json_values.canonical(content)).digest()
+
+
+def _is_repeat(draft: Draft, start: Start, run_id: str, digest: bytes, origin: Origin) -> bool:
+    """True if this start was seen before: then it has been answered. Raises Refused for other content."""
+    state = draft.state
+    first = ""
+    known: bytes | None = None
+    if start.idempotency_key:
+        keyed = state.windows.keyed(start.workflow, start.idempotency_key, state.time_ms)
+        if keyed is not None:
+            first, known = keyed.run_id, keyed.digest
+            if known != digest:
+                raise Refused(
+                    f"idempotency key {start.idempotency_key!r:.120} stands for run {first}, which was started with other "
+                    "content (version or parameters); use another key, or the same content"
+                )
+    if known is None:
+        live = state.runs.get(run_id)
+        if live is not None:
+            first, known = run_id, live.digest
+        else:
+            ended = state.windows.ended_run(run_id, state.time_ms)
+            if ended is not None:
+                first, known = run_id, ended.digest
+        if known is not None and known != digest:
+            raise Refused(
+                f"run id {run_id} is used by a run that was started with other content; leave the id out, or make a new one"
+            )
+    if known is None:
+        return False
+    draft.emit(
+        Kind.RUN_REPEATED,
+        first,
+        workflow=start.workflow,
+        reason="repeated",
+        request_id=start.request_id,
+        idempotency_key=start.idempotency_key,
+        actor=start.actor,
+        origin=origin,
+    )
+    return True
+
+
+def _judge(draft: Draft, start: Start, definition: Definition | None, given: dict[str, Any]) -> tuple[Plan, bytes]:
+    """The plan and the bound parameters. Raises Refused."""
+    if definition is None or definition.id != start.workflow:
+        raise Refused(unknown(start.workflow, start.version, start.label))
+    problem = unsupported(definition)
+    if problem:
+        raise Refused(problem)
+    try:
+        params = json_values.dumps(definition.bind_params(given))
+    except ParameterError as error:
+        raise Refused(str(error)) from None
+    if len(params) > draft.limits.value_bytes:
+        raise Refused(
+            f"the parameters with their defaults are {len(params)} bytes, the limit is {draft.limits.value_bytes} "
+            "(limits.value_bytes)"
+        )
+    return plan_of(definition), params
+
+
+def unknown(workflow: str, version: str, label: str) -> str:
+    """Why a version cannot be found."""
+    if version:
+        return f"workflow {workflow!r} has no version {version!r:.100}: deploy it first (indegree workflow deploy FILE)"
+    if label:
+        return f"workflow {workflow!r} has no version with the label {label!r:.100}: deploy one with that label first"
+    return f"workflow {workflow!r} is not known, or has no active version: deploy it first (indegree workflow deploy FILE)"
+
+
+def unsupported(definition: Definition) -> str:
+    """Why a definition cannot run in this release, or ""."""
+    found = definition.unsupported()
+    if not found:
+        return ""
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    return f"not supported yet in this release: {', '.join(found[:5])}{more}; workflow {definition.id!r} cannot be run"
+
+
+def _refuse(draft: Draft, start: Start, run_id: str, origin: Origin, reason: str) -> None:
+    draft.emit(
+        Kind.RUN_REFUSED,
+        run_id,
+        workflow=start.workflow,
+        version=start.version,
+        label=start.label,
+        reason=text(reason)[: draft.limits.reason_chars],
+        request_id=start.request_id,
+        idempotency_key=start.idempotency_key,
+        actor=start.actor,
+        origin=origin,
+    )
+
+
+def record(draft: Draft, plan: Plan) -> None:
+    """Writes a version's definition to the log unless it stands there, in parts; large ones take several frames."""
+    if plan.version in draft.state.versions:
+        return
+    data = zlib.compress(plan.definition.canonical(), 6)
+    size = draft.limits.definition_part_bytes
+    parts = max(1, -(-len(data) // size))
+    for part in range(parts):
+        if part and draft.full():
+            draft.seal()
+        draft.emit(
+            Kind.DEFINITION_RECORDED,
+            None,
+            workflow=plan.workflow,
+            version=plan.version,
+            part=part,
+            parts=parts,
+            data=data[part * size : (part + 1) * size],
+        )

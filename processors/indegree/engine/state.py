@@ -1,0 +1,233 @@
+"""What one partition knows: runs, attempts, versions, positions, outbox. Only apply.py writes to it.
+
+Why: 1,000,000 active runs of four tasks must fit into 2 GiB, and an event must cost microseconds however large its run
+is. So the state is mutated in place, tasks are indices, states are bytes, counts are integer arrays, and what few runs
+need (counts of edges not taken, reasons) is None until it is needed.
+
+How: a run holds its own columns and shares its version's Plan. Everything that can be computed from the log is in here;
+what is volatile (who was sent what, when somebody was last heard of) is in dispatch.py.
+
+It must never hold a reference to an event: a protobuf message keeps its whole frame alive.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+
+from indegree.engine.plan import Plan
+from indegree.engine.timers import Timers
+from indegree.engine.windows import Windows
+
+DEAD_LETTER = 4_294_967_295
+"""Target number of outbox entries for the dead-letter topic."""
+WORKFLOWS = 4_294_967_294
+"""Target number of outbox entries for the workflows topic (active versions and labels)."""
+
+
+class Attempt:
+    """The attempt of a task that is QUEUED, RUNNING or RETRYING. One object for all attempts of the task.
+
+    run, task:   where it belongs; `run.attempts[task] is self` until the task is terminal
+    number:      from 1; while RETRYING already that of the next attempt
+    generation:  0 in this release
+    worker:      instance it is bound to; "" until its first `started` (state RUNNING <=> worker != "")
+    queued_ms, started_ms: owner's time of TASK_QUEUED and TASK_STARTED; 0 where not yet
+    due_ms:      RETRYING: when it is queued again; QUEUED: not to be sent before (after a rejection), else 0
+    rejections:  how often workers refused this attempt for lack of code
+    timer:       number of its armed timer, 0 for none (timers.py)
+    place:       volatile, dispatch.py: where it stands on its way to a worker
+    holder:      volatile, dispatch.py: the worker instance it was sent to or is bound to, or ""
+    seq:         volatile: the frame of this epoch that queued it, 0 for an earlier epoch
+    heard_ms:    volatile: owner's time when something was last heard of it
+    """
+
+    __slots__ = (
+        "due_ms",
+        "generation",
+        "heard_ms",
+        "holder",
+        "number",
+        "place",
+        "queued_ms",
+        "rejections",
+        "run",
+        "seq",
+        "started_ms",
+        "task",
+        "timer",
+        "worker",
+    )
+
+    def __init__(self, run: Run, task: int) -> None:
+        self.run = run
+        self.task = task
+        self.number = 0
+        self.generation = 0
+        self.worker = ""
+        self.queued_ms = 0
+        self.started_ms = 0
+        self.due_ms = 0
+        self.rejections = 0
+        self.timer = 0
+        self.place = 0
+        self.holder = ""
+        self.seq = 0
+        self.heard_ms = 0
+
+
+class Run:
+    """One run that has not ended. All arrays and bytes are indexed by task.
+
+    states:      bytearray of states.*
+    open:        array('I'): edges that have not ended; sum of open, taken, not taken and failed is plan.degree
+    not_taken, failed: array('I') or None while all zero
+    left:        number of tasks that are not terminal; 0: the run is to be finished
+    failures:    number of FAILED tasks without allow_failure; first_failed: index of the first, or -1
+    pending:     decidable tasks in the order they became so, or None: PENDING tasks whose rule is decided; in a run that
+                 ends early (`ending`), all that are not terminal, decided or not
+    attempts:    task -> Attempt, for the tasks that are QUEUED, RUNNING or RETRYING
+    outputs:     task -> JSON bytes, for SUCCESS tasks whose output is not null
+    reasons:     task -> reason, for SKIPPED tasks; None while there are none
+    params:      the bound parameters: a JSON object
+    origin:      serialised Origin
+    position:    number of progress records that count as transitions of this run so far
+    ending:      "", or the state that the run ends in because somebody or a timeout ended it: nothing more is started
+    reason:      why, with `ending`; actor_end: who asked for it
+    digest:      of what its client-made id or its idempotency key stands for; empty where the engine made the id
+    timer:       number of its armed timer (the run's timeout), 0 for none
+    """
+
+    __slots__ = (
+        "actor",
+        "actor_end",
+        "attempts",
+        "digest",
+        "ending",
+        "failed",
+        "failures",
+        "first_failed",
+        "idempotency_key",
+        "left",
+        "not_taken",
+        "open",
+        "origin",
+        "outputs",
+        "params",
+        "pending",
+        "plan",
+        "position",
+        "reason",
+        "reasons",
+        "request_id",
+        "run_id",
+        "started_ms",
+        "states",
+        "timer",
+        "traceparent",
+        "tracestate",
+    )
+
+    def __init__(self, run_id: str, plan: Plan, started_ms: int) -> None:
+        self.run_id = run_id
+        self.plan = plan
+        self.states = bytearray(plan.n)
+        self.open: array[int] = plan.degree[:]
+        self.not_taken: array[int] | None = None
+        self.failed: array[int] | None = None
+        self.left = plan.n
+        self.failures = 0
+        self.first_failed = -1
+        self.pending: deque[int] | None = None
+        self.attempts: dict[int, Attempt] = {}
+        self.outputs: dict[int, bytes] = {}
+        self.reasons: dict[int, str] | None = None
+        self.params = b"{}"
+        self.origin = b""
+        self.position = 0
+        self.ending = ""
+        self.reason = ""
+        self.actor_end = ""
+        self.actor = ""
+        self.request_id = ""
+        self.idempotency_key = ""
+        self.digest = b""
+        self.traceparent = ""
+        self.tracestate = ""
+        self.started_ms = started_ms
+        self.timer = 0
+
+    def edges(self, task: int) -> tuple[int, int, int, int]:
+        """(open, taken, not taken, failed) of a task's edges."""
+        open_ = self.open[task]
+        not_taken = self.not_taken[task] if self.not_taken is not None else 0
+        failed = self.failed[task] if self.failed is not None else 0
+        return open_, self.plan.degree[task] - open_ - not_taken - failed, not_taken, failed
+
+
+class OutboxEntry:
+    """Something that leaves the partition other than tasks and progress. Produced after its frame is acknowledged.
+
+    target: partition, or DEAD_LETTER, or WORKFLOWS; number: counts from 1 for each target
+    topic:  "commands", "dead-letter" or "workflows"; data: the record's value (for dead-letter: a v1.DeadLetter that
+            says where the record lies; its bytes are read again when it is sent)
+    """
+
+    __slots__ = ("data", "number", "target", "topic")
+
+    def __init__(self, target: int, number: int, topic: str, data: bytes) -> None:
+        self.target = target
+        self.number = number
+        self.topic = topic
+        self.data = data
+
+    def __repr__(self) -> str:
+        return f"OutboxEntry(target={self.target}, number={self.number}, topic={self.topic!r}, {len(self.data)} bytes)"
+
+
+class State:
+    """One partition.
+
+    runs:       run id -> Run, all that have not ended
+    decidable:  run id -> Run, those with `pending` or with nothing left: what proceed() goes through, in turn
+    versions:   content hash -> Plan: definitions that stand whole on the log since recover_from
+    parts:      content hash -> parts so far, of a definition that is not whole yet
+    windows:    idempotency keys, ended runs, active versions, labels
+    next:       next offset to read of triggers, commands and results
+    epoch, seq: of the last frame in force; time_ms: its time, and while a frame is open the time of that one
+    outbox:     target -> number -> entry, numbers ascending: added and not acknowledged yet
+    outbox_numbers: target -> highest number given
+    received:   source partition -> highest number received
+    timers:     derived (timers.py)
+    """
+
+    __slots__ = (
+        "decidable",
+        "epoch",
+        "next",
+        "outbox",
+        "outbox_numbers",
+        "parts",
+        "received",
+        "runs",
+        "seq",
+        "time_ms",
+        "timers",
+        "versions",
+        "windows",
+    )
+
+    def __init__(self, windows: Windows) -> None:
+        self.runs: dict[str, Run] = {}
+        self.decidable: dict[str, Run] = {}
+        self.versions: dict[str, Plan] = {}
+        self.parts: dict[str, list[bytes]] = {}
+        self.windows = windows
+        self.next = [0, 0, 0]
+        self.epoch = 0
+        self.seq = 0
+        self.time_ms = 0
+        self.outbox: dict[int, dict[int, OutboxEntry]] = {}
+        self.outbox_numbers: dict[int, int] = {}
+        self.received: dict[int, int] = {}
+        self.timers = Timers()

@@ -1,0 +1,1 @@
+"""The Faust shell around the pure core: Kafka in, Kafka out. Start reading at app.py, then partition.py."""

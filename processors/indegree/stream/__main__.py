@@ -1,0 +1,13 @@
+"""`python -m indegree.stream`: one engine process with the settings of the environment (what tests and compose start)."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from indegree.events.settings import Settings
+from indegree.stream.app import run_engine
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    sys.exit(run_engine(Settings.load()))

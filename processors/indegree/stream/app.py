@@ -1,0 +1,142 @@
+"""The engine as a Faust app: read this first.
+
+`advance` is the heart: one actor of it runs for each partition that is ours, its body **is** an ownership. It takes the
+partition over from its log, steps through what arrives, and lets go at the end. Faust gives the app, the agent with its
+supervisor, the streams, services, timers and web pages; the consumer, the conductor and the guarantees are ours
+(transport.py). Consumer groups, rebalance, tables, acks and commits are not used.
+
+`run_engine` blocks until the process is told to stop: SIGTERM and SIGINT first have the partitions move to other engines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import socket
+from collections.abc import Callable, Collection
+from contextlib import aclosing
+from typing import Any
+
+import faust
+import yarl
+
+from indegree.events import telemetry
+from indegree.events.admin import Cluster, ensure_topics
+from indegree.events.settings import Settings
+from indegree.events.topics import Topics
+from indegree.stream.engine import Engine
+from indegree.stream.pages import add_pages
+from indegree.stream.transport import BatchSchema, PartitionAgent, Transport
+
+log = logging.getLogger(__name__)
+
+
+class EngineApp(faust.App):  # type: ignore[misc]
+    """Faust's app without a data folder: an engine keeps nothing on its disk."""
+
+    async def on_first_start(self) -> None:
+        """Faust would make its folders here."""
+
+
+class EngineWorker(faust.Worker):  # type: ignore[misc]
+    """Faust's worker, which hands the partitions over before it stops."""
+
+    def __init__(self, app: EngineApp, engine: Engine, ready: Callable[[str], None] | None) -> None:
+        super().__init__(app, redirect_stdouts=False, override_logging=False, loglevel=None, quiet=True)
+        self.spinner = None
+        self._engine, self._ready = engine, ready
+
+    async def on_startup_finished(self) -> None:
+        await super().on_startup_finished()
+        gc.collect()
+        gc.freeze()  # what is loaded by now stays: no collection looks at it again
+        log.info("engine %s of cluster %s serves http://%s", self._engine.id, self._engine.settings.cluster, self._engine.address)
+        if self._ready is not None:
+            self._ready(self._engine.address)
+
+    async def _stop_on_signal(self, signal: signal.Signals) -> None:
+        log.info("engine %s stops (%s)", self._engine.id, signal.name)
+        await self._engine.drain()
+        await super()._stop_on_signal(signal)
+
+
+def build(settings: Settings, cluster: Cluster) -> tuple[EngineApp, Engine]:
+    """The app and its engine, not started. Call it where the event loop's policy is set."""
+    topics = Topics(settings.cluster)
+    port = settings.engine.port or _free_port(settings.engine.host)
+    app = EngineApp(
+        f"{settings.cluster}-engine",
+        broker="kafka://of-the-settings",
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        stream_wait_empty=False,
+        web_enabled=True,
+        web_bind=settings.engine.host,
+        web_host=settings.engine.host,
+        web_port=port,
+        Agent=PartitionAgent,
+    )
+    app.transport = Transport(
+        [yarl.URL("kafka://of-the-settings")], app, settings=settings, inputs=topics.inputs, partitions=cluster.partitions
+    )
+    tracer = telemetry.configure("indegree-engine", settings.engine.id)
+    engine = Engine(settings, cluster.partitions, app, f"{settings.engine.host}:{port}", tracer)
+    inputs = app.topic(*topics.inputs, schema=BatchSchema(), acks=False)
+
+    @app.agent(inputs, isolated_partitions=True)  # type: ignore[untyped-decorator]
+    async def advance(stream: Any) -> None:
+        part = engine.partition(stream)
+        try:
+            await engine.begin(part)
+            async with aclosing(aiter(stream)) as batches:
+                async for batch in batches:
+                    await part.step(batch)
+        except Exception as error:
+            if not engine.ended(part, error):
+                raise  # Faust's supervisor starts this body anew, which recovers from the log
+        finally:
+            await engine.end(part)
+
+    engine.agent = advance
+    app.service(engine)
+    add_pages(app, engine)
+    return app, engine
+
+
+def run_engine(
+    settings: Settings,
+    *,
+    queues: Collection[str] = ("default",),
+    ready: Callable[[str], None] | None = None,
+) -> int:
+    """Runs an engine until SIGTERM or SIGINT; returns the exit code. Blocks.
+
+    Makes the topics that are missing and checks all of them; `queues` are those whose topics are made. `ready(address)`
+    is called once the page is served. Raises KafkaUnreachable, TopicFault, SettingsError before anything is started.
+    """
+    try:
+        import uvloop
+
+        uvloop.install()
+    except ImportError:  # no wheel for this platform: asyncio's own loop, a fifth slower
+        pass
+    cluster = asyncio.run(ensure_topics(settings, queues))
+    asyncio.set_event_loop(asyncio.new_event_loop())
+    for name in ("faust", "mode", "aiokafka", "aiohttp.access"):
+        logging.getLogger(name).setLevel(max(logging.getLogger(name).level, logging.WARNING))
+    gc.set_threshold(50_000, 20, 50)  # long lists of small objects live here: collect the young ones less often
+    app, engine = build(settings, cluster)
+    try:
+        EngineWorker(app, engine, ready).execute_from_commandline()
+    except SystemExit as end:
+        return int(end.code or 0) if isinstance(end.code, int | None) else 1
+    finally:
+        telemetry.shutdown()
+
+
+def _free_port(host: str) -> int:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])

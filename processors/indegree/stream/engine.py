@@ -1,0 +1,236 @@
+"""One engine process: its services, its partitions, and what ends an ownership.
+
+Holds what the partitions share, starts and stops it in order (the session last, so that it stops first and every
+partition is handed over while Kafka's clients still work), and gives each end of an ownership its consequence:
+
+| what ended it | what follows |
+| --- | --- |
+| given away | nothing |
+| fenced, lease not proven, a frame of a newer format | only etcd may give it back, after a pause |
+| a damaged log, a position that Kafka does not have, three failed recoveries | quarantine, with the reason |
+| Kafka or etcd away, a fault of ours | the stream starts anew after a backoff, from the log |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import time
+from typing import Any
+
+from faust.types import TP
+from mode import Service
+
+from indegree.engine.core import PartitionCore
+from indegree.engine.limits import Limits
+from indegree.events.frames import NewerFormat
+from indegree.events.settings import Settings
+from indegree.events.telemetry import Tracer
+from indegree.events.topics import Topics
+from indegree.ownership.etcd import Etcd, Tls
+from indegree.ownership.session import Session
+from indegree.stream.catalog import Catalog
+from indegree.stream.log import LogDamaged
+from indegree.stream.metrics import Metrics
+from indegree.stream.outbound import Outbound
+from indegree.stream.partition import EXTERNAL, Partition, Services
+from indegree.stream.restarts import Restarts
+from indegree.stream.spans import Spans
+from indegree.stream.takeover import Fenced, GivenAway
+from indegree.stream.transport import PositionLost
+from indegree.stream.workers import Workers
+
+log = logging.getLogger(__name__)
+
+_DRAIN_S = 10.0
+
+
+def engine_id(settings: Settings) -> str:
+    """The id of this process: as set, else from host, pid and chance, so that no two processes ever share it."""
+    return settings.engine.id or f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+def limits(settings: Settings) -> Limits:
+    """The core's limits from the settings."""
+    return Limits(
+        value_bytes=settings.limits.value_bytes,
+        inputs_bytes=settings.limits.inputs_bytes,
+        heartbeat_timeout_ms=int(settings.engine.heartbeat_timeout_s * 1000),
+        history_ms=int(settings.engine.history_days * 86_400_000),
+    )
+
+
+class Engine(Service):  # type: ignore[misc]
+    """Started by the app once Faust runs. `app` is the Faust app, `agent` its PartitionAgent."""
+
+    def __init__(
+        self, settings: Settings, partitions: int, app: Any, address: str, tracer: Tracer | None, **service: Any
+    ) -> None:
+        super().__init__(**service)
+        self.settings, self.partitions, self.app, self.address = settings, partitions, app, address
+        self.id = engine_id(settings)
+        self.topics = Topics(settings.cluster)
+        self.metrics = Metrics()
+        self.agent: Any = None  # set by app.py once the agent is declared
+        self.owned: dict[int, Partition] = {}
+        self.restarts: dict[int, Restarts] = {}
+        self.started_at = time.time()
+        self._tracer = tracer
+        self.workers: Workers
+        self.catalog: Catalog
+        self.session: Session
+        self.services: Services
+        self._etcd: Etcd | None = None
+
+    # -- starting and stopping
+
+    async def on_start(self) -> None:
+        settings, etcd = self.settings, self.settings.etcd
+        tls = (
+            Tls(etcd.cafile or None, etcd.certfile or None, etcd.keyfile or None) if etcd.cafile or etcd.certfile else None
+        )
+        self._etcd = Etcd(etcd.endpoints, timeout_s=etcd.timeout_s, user=etcd.username, password=etcd.password, tls=tls)
+        self.workers = Workers(settings, changed=self._worker_news, lost=self._worker_lost)
+        self.catalog = Catalog(settings)
+        self.session = Session(
+            self.id, settings.cluster, self.partitions, self._etcd,
+            take=self.agent.own, give=self.agent.disown, address=self.address,
+            metadata={"kind": "engine", "pid": str(os.getpid())}, ttl_s=int(settings.engine.lease_ttl_s),
+        )  # fmt: skip
+        core_limits = limits(settings)
+        self.services = Services(
+            settings=settings,
+            topics=self.topics,
+            partitions=self.partitions,
+            owner=self.id,
+            valid=self.session.valid,
+            consumer=lambda: self.app.consumer,
+            new_core=lambda number: PartitionCore(number, self.partitions, core_limits),
+            workers=self.workers,
+            catalog=self.catalog,
+            outbound=Outbound(lambda: self.app.producer.kafka),
+            metrics=self.metrics,
+            spans=Spans(self._tracer) if self._tracer is not None else None,
+        )
+        for service in (self.workers, self.catalog, self.session):
+            await self.add_runtime_dependency(service)
+
+    async def on_shutdown(self) -> None:
+        with contextlib.suppress(Exception):  # an error here would leave Faust hanging
+            if self._etcd is not None:
+                await self._etcd.close()
+
+    async def drain(self) -> None:
+        """Marks this engine as draining and waits until its partitions have moved, at most 10 s."""
+        with contextlib.suppress(Exception):
+            moved = await self.session.drain(_DRAIN_S)
+            log.info("engine %s: %s", self.id, "all partitions have moved" if moved else "stops with partitions nobody took")
+
+    @property
+    def ready(self) -> bool:
+        """The lease is proven and every partition that is ours serves (false while one recovers)."""
+        session: Session | None = getattr(self, "session", None)
+        if session is None or not session.valid() or session.counters.rounds < 1:
+            return False
+        assignment = session.members().assignment
+        if assignment is None:
+            return False
+        mine = [p for p, member in assignment.items() if member == self.id]
+        return all(p in self.owned and self.owned[p].serving for p in mine)
+
+    # -- an ownership, as the agent's body sees it
+
+    def partition(self, stream: Any) -> Partition:
+        """A new ownership for a stream's body. Forgets what an earlier one left in its channel."""
+        number: int = next(iter(stream.active_partitions)).partition
+        channel = stream.channel
+        channel.queue.clear()
+        part = Partition(
+            number, self.services, channel, self.restarts.setdefault(number, Restarts()), channel._throw
+        )
+        self.owned[number] = part
+        return part
+
+    async def begin(self, part: Partition) -> None:
+        """Waits out the backoff, then takes over. Raises what take_over raises."""
+        grant = self.session.grant(part.number)
+        if grant is None or grant.revoked:
+            raise GivenAway(f"partition {part.number} is not assigned to this engine")
+        delay = part.restarts.delay_s()
+        if delay:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await grant.ended()
+        await part.begin(grant)
+        part.restarts.recovered()
+
+    def ended(self, part: Partition, error: Exception) -> bool:
+        """An ownership ended by an error. False: the supervisor shall start it anew (the error is raised on)."""
+        number, recovering = part.number, not part.epoch
+        if isinstance(error, GivenAway):
+            return True
+        kind = type(error).__name__
+        self.metrics.stops.labels(kind).inc()
+        if isinstance(error, (Fenced, NewerFormat)):
+            log.warning("partition %d is given back: %s: %s", number, kind, error)
+            self.session.fenced(number)
+            return True
+        if isinstance(error, (LogDamaged, PositionLost)):
+            self.session.quarantine(number, f"{kind}: {error}")
+            return True
+        part.restarts.failed(time.monotonic())
+        external = isinstance(error, EXTERNAL)
+        log.warning(
+            "partition %d stops: %s: %s; starts anew from the log in %.1f s", number, kind, error, part.restarts.delay_s(),
+            exc_info=None if external else error,
+        )  # fmt: skip
+        if recovering and not external and part.restarts.failed_in_recovery():
+            self.session.quarantine(number, f"three recoveries failed, the last by {kind}: {error}")
+            return True
+        return False
+
+    async def end(self, part: Partition) -> None:
+        """Stops reading, then lets go as graciously as the grant's end allows."""
+        self.app.consumer.close_partitions({TP(topic, part.number) for topic in self.topics.inputs})
+        had = part.epoch
+        try:
+            await part.drain(self.session.grant(part.number))
+        finally:
+            if self.owned.get(part.number) is part:
+                del self.owned[part.number]
+        grant = self.session.grant(part.number)
+        if had and grant is not None and grant.ending is not None:
+            log.info("gave partition %d, epoch %d: %s", part.number, had, grant.ending.value)
+
+    # -- workers
+
+    def _worker_news(self) -> None:
+        for part in list(self.owned.values()):
+            part.worker_news()
+
+    def _worker_lost(self, instance: str) -> None:
+        for part in list(self.owned.values()):
+            part.worker_lost(instance)
+
+    @Service.timer(1.0)  # type: ignore[untyped-decorator]
+    async def _look(self) -> None:
+        """Workers that hold attempts and never announced themselves to us are lost too; and the gauges."""
+        settled = self.workers.settled
+        for part in list(self.owned.values()):
+            core = part.core
+            if core is None or not part.serving:
+                continue
+            if settled:
+                for instance in core.holders():
+                    if self.workers.get(instance) is None:
+                        part.worker_lost(instance)
+            label = str(part.number)
+            self.metrics.runs.labels(label).set(len(core.state.runs))
+            self.metrics.ready.labels(label).set(sum(core.ready(queue) for queue in core.queues()))
+        self.metrics.owned.set(sum(part.serving for part in self.owned.values()))
+        self.metrics.workers.set(len(self.workers.all()))
+        self.metrics.backlog.set(self.services.outbound.backlog)

@@ -1,0 +1,92 @@
+"""Bytes of an input record to what the core takes: decoded, with its origin, and with the definition that it names.
+
+A record that cannot be read is not an error of ours: it comes out with the reason, and the core refuses it. A tombstone
+comes out as one. The only thing that may block is a definition that is not known yet (catalog.py).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from indegree.events.codec import Undecodable, decode_command, decode_result, decode_trigger
+from indegree.events.definition import Definition
+from indegree.events.topics import RESULTS, TRIGGERS, Topics
+from indegree.events.trace import from_headers
+from indegree.stream.catalog import Catalog
+from indegree.v1.task_pb2 import Result
+from indegree.v1.trigger_pb2 import Activate, Command, Deploy, Origin, Start
+
+
+@dataclass(slots=True)
+class Decoded:
+    """Exactly one of `start`, `command`, `result`, `tombstone`, `reason` is set. `origin` belongs to the first two."""
+
+    start: Start | None = None
+    command: Command | None = None
+    result: Result | None = None
+    origin: Origin = field(default_factory=Origin)
+    definition: Definition | None = None
+    tombstone: bool = False
+    reason: str | None = None
+
+
+_TOMBSTONE = Decoded(tombstone=True)
+
+
+class InputReader:
+    """Of one partition."""
+
+    def __init__(self, topics: Topics, number: int, catalog: Catalog) -> None:
+        self._topics, self._number, self._catalog = topics.inputs, number, catalog
+
+    async def read(self, index: int, record: Any) -> Decoded:
+        """`record`: an aiokafka record of the input topic `index`. Raises CatalogUnreachable."""
+        value: bytes | None = record.value
+        if value is None:
+            return _TOMBSTONE
+        try:
+            if index == RESULTS:
+                return Decoded(result=decode_result(value))
+            if index == TRIGGERS:
+                start = decode_trigger(value).start
+                return Decoded(
+                    start=start, origin=self._origin(index, record), definition=await self._catalog.resolve(start, time.monotonic())
+                )
+            command = decode_command(value)
+        except Undecodable as error:
+            return Decoded(reason=str(error))
+        return Decoded(command=command, origin=self._origin(index, record), definition=await self._definition(command))
+
+    async def _definition(self, command: Command) -> Definition | None:
+        named = names_definition(command)
+        return None if named is None else await self._catalog.resolve(named, time.monotonic())
+
+    def _origin(self, index: int, record: Any) -> Origin:
+        parent, state = from_headers(record.headers)
+        return Origin(
+            topic=self._topics[index],
+            partition=self._number,
+            offset=record.offset,
+            timestamp_ms=max(0, record.timestamp),
+            traceparent=parent,
+            tracestate=state,
+            key=record.key or b"",
+        )
+
+
+def names_definition(command: Command) -> Start | Deploy | Activate | None:
+    """The part of a command that names a definition, however deep a message between partitions holds it."""
+    match command.WhichOneof("command"):
+        case "deploy":
+            return command.deploy
+        case "activate":
+            return command.activate
+        case "message":
+            match command.message.WhichOneof("content"):
+                case "start":
+                    return command.message.start.start
+                case "command":
+                    return names_definition(command.message.command)
+    return None

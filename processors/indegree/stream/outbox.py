@@ -1,0 +1,166 @@
+"""Carries out the outbox: what leaves a partition other than tasks and progress.
+
+Entries are facts of the log, numbered for each target, produced after their frame is acknowledged, and sent again by the
+next owner until an event says that they are acknowledged. The receiver keeps the highest number of each source and
+refuses what is not above it, so the order of one target must be kept, and a repeat is harmless.
+
+- target P: a message to partition P, on its `commands`;
+- WORKFLOWS: an active version or a label, on `workflows`;
+- DEAD_LETTER: a refused input. The entry only says where the record lies: its bytes are read again here.
+
+What it must never do: produce an entry of a frame that is not acknowledged, or count one as sent before all below it are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
+
+from indegree.engine.state import DEAD_LETTER, WORKFLOWS, OutboxEntry
+from indegree.events import kafka
+from indegree.events.codec import dead_letter_headers
+from indegree.events.kafka import Record
+from indegree.events.settings import Settings
+from indegree.events.topics import MAX_RECORD_BYTES, Topics
+from indegree.stream.outbound import Outbound, Ticket
+from indegree.v1.workflow_pb2 import DeadLetter, VersionPointer
+
+_READ_S = 10.0
+_MARGIN = 16_384  # for our headers and those of the record
+
+
+class Outbox:
+    """Of one ownership. `acknowledged()` wakes the partition: `take_sent` then has news for its core."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        topics: Topics,
+        outbound: Outbound,
+        ticket: Ticket,
+        acknowledged: Callable[[], None],
+    ) -> None:
+        self._settings, self._topics = settings, topics
+        self._outbound, self._ticket, self._acknowledged = outbound, ticket, acknowledged
+        self._sent: dict[int, int] = {}  # target -> highest number acknowledged, not yet taken
+        self._letters: deque[OutboxEntry] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    def put(self, entries: Iterable[OutboxEntry]) -> None:
+        """Sends these, which stand in the log, in order. Never blocks."""
+        for entry in entries:
+            if entry.target == DEAD_LETTER:
+                self._ticket.add(1)
+                self._letters.append(entry)
+                continue
+            if entry.target == WORKFLOWS:
+                topic, partition, key = self._topics.workflows, 0, _pointer_key(entry.data)
+            else:
+                topic, partition, key = self._topics.commands, entry.target, None
+            record: Record = (key, entry.data, ())
+            self._outbound.put(topic, partition, [record], self._ticket, self._done(entry))
+        if self._letters and self._task is None:
+            self._task = asyncio.ensure_future(self._bury())
+
+    def take_sent(self) -> dict[int, int]:
+        """Target to highest number acknowledged since the last call."""
+        sent, self._sent = self._sent, {}
+        return sent
+
+    def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _done(self, entry: OutboxEntry) -> Callable[[], None]:
+        target, number = entry.target, entry.number
+
+        def done() -> None:
+            # one lane a target, in order: when this is acknowledged, so is all below it
+            self._sent[target] = max(number, self._sent.get(target, 0))
+            self._acknowledged()
+
+        return done
+
+    # -- dead letters
+
+    async def _bury(self) -> None:
+        """Sends the waiting dead letters in order; their records are read from the inputs again."""
+        try:
+            originals = _Originals(self._settings)
+            try:
+                while self._letters:
+                    entry = self._letters[0]
+                    letter = DeadLetter.FromString(entry.data)
+                    record = _letter(await originals.read(letter), letter)
+                    self._letters.popleft()
+                    self._outbound.put(self._topics.dead_letter, 0, [record], self._ticket, self._done(entry))
+                    self._ticket.done(1)  # the one of `put`; the record has its own
+            finally:
+                await originals.close()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - what cannot be sent now is sent after a restart from the log
+            left = len(self._letters)
+            self._letters.clear()
+            self._ticket.fail(error, left)
+        finally:
+            self._task = None
+
+
+class _Originals:
+    """Reads single records of input topics, cheaply where they stand close together."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._client: AIOKafkaConsumer | None = None
+        self._tp: TopicPartition | None = None
+        self._near: dict[int, Any] = {}  # offset -> record, of the last fetch
+
+    async def read(self, letter: DeadLetter) -> Any | None:
+        """The record, or None where Kafka does not have it any more. Raises TimeoutError after 10 s."""
+        tp = TopicPartition(letter.topic, letter.partition)
+        if tp == self._tp and letter.offset in self._near:
+            return self._near[letter.offset]
+        if self._client is None:
+            self._client = kafka.consumer(self._settings)
+            await kafka.start(self._client, self._settings)
+        if tp != self._tp:
+            await kafka.assign(self._client, {tp: letter.offset})
+            self._tp = tp
+        self._client.seek(tp, letter.offset)
+        async with asyncio.timeout(_READ_S):
+            while True:
+                try:
+                    fetched = (await self._client.getmany(timeout_ms=500, max_records=500)).get(tp, [])
+                except OffsetOutOfRangeError:
+                    return None
+                if fetched:
+                    self._near = {record.offset: record for record in fetched}
+                    return self._near.get(letter.offset)
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.stop()
+
+
+def _letter(original: Any | None, letter: DeadLetter) -> Record:
+    headers = list(dead_letter_headers(letter.topic, letter.partition, letter.offset, letter.reason))
+    if original is None:
+        return None, b"", headers
+    value, room = original.value or b"", MAX_RECORD_BYTES - _MARGIN - len(original.key or b"")
+    if len(value) > room:  # it filled a record by itself; with our headers it would be over the topic's limit
+        headers.append(("indegree.cut", str(len(value)).encode()))
+        value = value[:room]
+    return original.key, value, [*original.headers, *headers]
+
+
+def _pointer_key(data: bytes) -> bytes:
+    """The key under which `workflows` keeps an active version or a label."""
+    pointer = VersionPointer.FromString(data)
+    name = f"label/{pointer.workflow}/{pointer.label}" if pointer.label else f"active/{pointer.workflow}"
+    return name.encode()

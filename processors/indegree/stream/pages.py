@@ -1,0 +1,84 @@
+"""The engine's pages: /metrics, /healthz, /readyz, /state, /runs/ID. They read, and change nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from indegree.events.run_ids import InvalidId, partition_of_run
+from indegree.stream.engine import Engine
+
+
+def add_pages(app: Any, engine: Engine) -> None:
+    """Declares the pages on Faust's web server."""
+
+    @app.page("/metrics")  # type: ignore[untyped-decorator]
+    async def metrics(self: Any, request: Any) -> Any:
+        return self.bytes(engine.metrics.page(), content_type=CONTENT_TYPE_LATEST.partition(";")[0])
+
+    @app.page("/healthz")  # type: ignore[untyped-decorator]
+    async def healthz(self: Any, request: Any) -> Any:
+        return self.text("ok\n")
+
+    @app.page("/readyz")  # type: ignore[untyped-decorator]
+    async def readyz(self: Any, request: Any) -> Any:
+        return self.text("ready\n") if engine.ready else self.text("not ready: a partition recovers\n", status=503)
+
+    @app.page("/state")  # type: ignore[untyped-decorator]
+    async def state(self: Any, request: Any) -> Any:
+        return _json(self, engine_view(engine))
+
+    @app.page("/runs/{run_id}")  # type: ignore[untyped-decorator]
+    async def run(self: Any, request: Any, run_id: str) -> Any:
+        try:
+            number = partition_of_run(run_id)
+        except InvalidId as error:
+            return _json(self, {"error": str(error)}, 400)
+        part = engine.owned.get(number)
+        core = part.core if part is not None and part.serving else None
+        if core is None:
+            owner = engine.session.members().owners.get(number)
+            return _json(self, {"error": f"partition {number} is not owned here", "owner": getattr(owner, "member", owner)}, 421)
+        found = core.run(run_id)
+        if found is None:
+            return _json(self, {"error": f"run {run_id} is not under way: it has ended, or never began"}, 404)
+        return _json(self, run_view(found, part.epoch if part is not None else 0))
+
+
+def _json(view: Any, value: Any, status: int = 200) -> Any:
+    return view.bytes(json.dumps(value, default=str).encode() + b"\n", content_type="application/json", status=status)
+
+
+def engine_view(engine: Engine) -> dict[str, Any]:
+    """What /state shows."""
+    session = engine.session
+    partitions = {}
+    for number, part in sorted(engine.owned.items()):
+        core = part.core
+        partitions[str(number)] = {
+            "epoch": part.epoch,
+            "serving": part.serving,
+            "seq": core.state.seq if core is not None else 0,
+            "runs": len(core.state.runs) if core is not None else 0,
+            "next": list(core.state.next) if core is not None else [],
+            "ready": {queue: core.ready(queue) for queue in core.queues()} if core is not None else {},
+        }
+    return {
+        "engine": engine.id,
+        "cluster": engine.settings.cluster,
+        "ready": engine.ready,
+        "leads": session.leads,
+        "lease_s": round(session.lease_remaining_s(), 3),
+        "partitions": partitions,
+        "workers": {
+            known.worker.instance: {
+                "slots": known.worker.slots,
+                "used": known.worker.used,
+                "queues": [queue.name for queue in known.worker.queues],
+                "live": known.live,
+            }
+            for known in engine.workers.all()
+        },
+    }

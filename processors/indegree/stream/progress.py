@@ -1,0 +1,155 @@
+"""The public progress records of one owned partition: in order, without a gap, a repeat only with the same id.
+
+Progress is a projection of the event log. It has a fence of its own (a transactional id `CLUSTER.progress-P`, see log.py).
+A new owner appends a marker, which fences the old one, reads the records before it back, and goes on after the last
+position (epoch, seq, index) that it finds; what the log holds beyond that is produced again by replay.
+
+`position` is what is acknowledged; it goes into the next frame, so that recovery knows where to look.
+
+What it must never do: produce a record of a frame that is not in force; reorder; leave one out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from aiokafka.structs import RecordMetadata
+
+from indegree.events import kafka
+from indegree.events.codec import decode_progress, progress_headers, progress_json
+from indegree.events.kafka import Record
+from indegree.events.settings import Settings
+from indegree.stream.log import EventLog, LogReader
+from indegree.v1.event_pb2 import ProgressPosition
+from indegree.v1.progress_pb2 import Progress
+
+Position = tuple[int, int, int]
+"""(epoch, seq, index): where in the event log a progress record comes from. Compares as it was produced."""
+NOWHERE: Position = (0, 0, 0)
+MARKER = "marker"
+_LOOK_BACK = 256
+_AT_ONCE = 2_000  # records encoded in one go: a few milliseconds
+
+
+def position_of(message: ProgressPosition) -> Position:
+    return message.epoch, message.seq, message.index
+
+
+class ProgressLog:
+    """Made for one ownership. `failed` is called with the first error of an append; nothing is sent after it."""
+
+    def __init__(self, settings: Settings, topic: str, partition: int, failed: Callable[[BaseException], None]) -> None:
+        self._settings, self._failed = settings, failed
+        self._json = settings.engine.progress_format == "json"
+        self._log = EventLog(settings, topic, partition)
+        self._waiting: deque[Progress] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._open = 0  # batches that are not acknowledged
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._error: BaseException | None = None
+        self.position: Position = NOWHERE
+        self.produced = 0
+
+    @property
+    def backlog(self) -> int:
+        """Records that are not yet handed to the producer."""
+        return len(self._waiting)
+
+    async def begin(self, epoch: int, takeover_id: str, known: Position) -> Position:
+        """Fences the earlier owner, and returns the position of the last record on the topic.
+
+        `known`: a position that the event log says is acknowledged (nothing older is looked for).
+        Raises KafkaUnreachable, and what an append raises.
+        """
+        await self._log.fence()
+        marker = Progress(id=f"{MARKER}-{takeover_id}", type=MARKER)
+        marker.log.epoch = epoch
+        at = await kafka.append_wait(self._log.producer, self._log.topic, self._log.partition, [self._encode(marker)])
+        self.position = max(known, await self._last_before(at))
+        return self.position
+
+    async def _last_before(self, marker: int) -> Position:
+        found: list[Position] = []
+
+        def use(record: object) -> None:
+            progress = decode_progress(record.value or b"")  # type: ignore[attr-defined]
+            if progress.type != MARKER:
+                found.append(position_of(progress.log))
+
+        stop, back = marker, _LOOK_BACK
+        async with LogReader(self._settings, self._log.topic, self._log.partition, marker) as reader:
+            begin, _ = await reader.bounds()
+            while not found and stop > begin:
+                start = max(begin, stop - back)
+                reader.seek(start)
+                await reader.read_until(stop, use)
+                stop, back = start, back * 8
+        return max(found, default=NOWHERE)
+
+    def put(self, records: Sequence[Progress]) -> None:
+        """Sends these behind what was put before. Never blocks."""
+        if not records or self._error is not None:
+            return
+        self._waiting.extend(records)
+        self._idle.clear()
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._run())
+
+    async def idle(self) -> None:
+        """Waits until all is acknowledged (or has failed: then `position` stays behind)."""
+        await self._idle.wait()
+
+    async def abandon(self) -> None:
+        """Drops what is not yet written; a next owner writes it."""
+        self._error = self._error or ConnectionAbortedError("given up")
+        self._waiting.clear()
+        if self._task is not None:
+            self._task.cancel()
+        await self._log.abandon()
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting and self._error is None:
+                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _AT_ONCE))]
+                last = position_of(batch[-1].log)
+                records = [self._encode(progress) for progress in batch]
+                futures = await kafka.append(self._log.producer, self._log.topic, self._log.partition, records)
+                self.produced += len(records)
+                self._open += len(futures)
+                for future in futures[:-1]:
+                    future.add_done_callback(lambda f: self._settle(f, None))
+                futures[-1].add_done_callback(lambda f, last=last: self._settle(f, last))  # type: ignore[misc]
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - it ends the ownership, whatever it is
+            self._fail(error)
+        finally:
+            self._task = None
+            self._check_idle()
+
+    def _settle(self, future: asyncio.Future[RecordMetadata], position: Position | None) -> None:
+        self._open -= 1
+        if future.cancelled():
+            self._fail(ConnectionAbortedError("the progress producer was stopped"))
+        elif (error := future.exception()) is not None:
+            self._fail(error)
+        elif position is not None and self._error is None:
+            self.position = position
+        self._check_idle()
+
+    def _check_idle(self) -> None:
+        if self._error is not None or not (self._waiting or self._open or self._task is not None):
+            self._idle.set()
+
+    def _fail(self, error: BaseException) -> None:
+        if self._error is None:
+            self._error = error
+            self._failed(error)
+
+    def _encode(self, progress: Progress) -> Record:
+        value = progress_json(progress) if self._json else progress.SerializeToString()
+        key = progress.run_id.encode() or None
+        return key, value, progress_headers(progress, self._settings.cluster, self._json)

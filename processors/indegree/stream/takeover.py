@@ -1,0 +1,245 @@
+"""Taking over a partition: read its log, fence, announce, read back. Safety lives here and in partition.py.
+
+The order matters:
+
+1. find where to begin: the newest frames say it (`recover_from`); what they say is checked once the log has been judged;
+2. read the log to its end, and go on reading while the earlier owner has not let go (warm);
+3. once granted and the lease is proven: InitProducerId, then an announcement with an epoch above every epoch seen, in
+   force or void. That append is the write that fences;
+4. read up to the log's end. Ours is the announcement in force: the partition is owned. A newer one stands behind it:
+   fenced. Ours is void, because its epoch was taken before it: announce again, higher.
+
+The log is the judge, not etcd: without a grant nothing is announced, and a grant alone owns nothing.
+An append whose outcome is not known ends the attempt: the next one reads the log, which knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from aiokafka.errors import OffsetOutOfRangeError
+from google.protobuf.message import DecodeError
+
+from indegree.engine.core import PartitionCore
+from indegree.events.frames import FORMAT, InForce, Verdict
+from indegree.events.settings import Settings
+from indegree.ownership.grant import Grant
+from indegree.stream.clock import OwnerClock
+from indegree.stream.log import EventLog, LogDamaged, LogReader
+from indegree.stream.progress import NOWHERE, Position, position_of
+from indegree.v1.event_pb2 import Frame, RecoverFrom
+from indegree.v1.progress_pb2 import Progress
+
+log = logging.getLogger(__name__)
+
+_TAIL = 64  # frames at the end that are asked where to begin
+_WARM_S = 0.05  # how often the tail is read while the earlier owner still holds the partition
+
+
+class Fenced(Exception):
+    """Somebody else owns the partition, or nobody may say that we do. Only etcd gives it back."""
+
+
+class GivenAway(Exception):
+    """The grant ended before the partition was owned."""
+
+
+@dataclass(slots=True)
+class Recovery:
+    """What replaying a log gave. `core`: the state after the last frame in force."""
+
+    core: PartitionCore
+    rule: InForce
+    begin: RecoverFrom
+    frames: int = 0
+    highest_epoch: int = 0
+    closed: bool = False  # the last frame in force closes a graceful handover
+    acknowledged: Position = NOWHERE  # the newest progress position that a frame in force names
+    last: Frame | None = None  # the last frame in force or announcement in force
+    unsent: deque[tuple[Position, list[Progress]]] = field(default_factory=deque)  # of frames above `acknowledged`
+
+    def use(self, record: object) -> None:
+        """The next record of the log."""
+        try:
+            frame = Frame.FromString(record.value)  # type: ignore[attr-defined]
+        except (DecodeError, TypeError):
+            raise LogDamaged(f"the record at offset {record.offset} of the event log is no frame") from None  # type: ignore[attr-defined]
+        self.frames += 1
+        self.highest_epoch = max(self.highest_epoch, frame.epoch)
+        verdict = self.rule.judge(frame)
+        if verdict is Verdict.VOID:
+            return
+        self.last = frame
+        self.closed = frame.closed
+        if frame.HasField("progress"):
+            self._acknowledge(position_of(frame.progress))
+        if verdict is Verdict.IN_FORCE:
+            position = (frame.epoch, frame.seq, 0)
+            if position[:2] < self.acknowledged[:2]:
+                self.core.replay(frame)
+                return
+            records: list[Progress] = []
+            self.core.replay(frame, records)
+            if records:
+                self.unsent.append((position, records))
+
+    def _acknowledge(self, position: Position) -> None:
+        if position > self.acknowledged:
+            self.acknowledged = position
+            while self.unsent and self.unsent[0][0][:2] < position[:2]:
+                self.unsent.popleft()
+
+    def unsent_after(self, position: Position) -> list[Progress]:
+        """The progress records of the log that stand behind `position`, in order."""
+        return [p for _, records in self.unsent for p in records if position_of(p.log) > position]
+
+
+@dataclass(slots=True)
+class Owned:
+    """A partition that is ours by its log."""
+
+    recovery: Recovery
+    log: EventLog
+    clock: OwnerClock
+    epoch: int
+    tail: int  # the offset at which our next append must land
+    takeover_id: str
+    silent_ms: float  # from the grant to owning it
+
+
+async def take_over(
+    settings: Settings,
+    topic: str,
+    number: int,
+    grant: Grant,
+    valid: Callable[[], bool],
+    new_core: Callable[[], PartitionCore],
+    owner: str,
+) -> Owned:
+    """Blocks until the partition is owned. The returned log's producer is the caller's to abandon.
+
+    Raises GivenAway, Fenced, LogDamaged, NewerFormat, KafkaUnreachable, and what an append raises.
+    """
+    async with LogReader(settings, topic, number) as reader:
+        recovery = await _replay(reader, new_core)
+        while not grant.granted.is_set():
+            try:
+                async with asyncio.timeout(_WARM_S):
+                    await grant.decided()
+            except TimeoutError:
+                pass
+            if grant.revoked:
+                raise GivenAway(f"partition {number}: {grant.ending}")
+            await _read(reader, recovery, await reader.end())
+        since = time.monotonic()
+        event_log = EventLog(settings, topic, number)
+        try:
+            return await _announce(reader, recovery, event_log, grant, valid, owner, since, settings.engine.append_timeout_s)
+        except BaseException:
+            await event_log.abandon()
+            raise
+
+
+async def _replay(reader: LogReader, new_core: Callable[[], PartitionCore]) -> Recovery:
+    """Reads the log from where its newest frames in force say, to its end."""
+    begin, end = await reader.bounds()
+    if begin and begin == end:
+        raise LogDamaged(
+            f"{reader.tp.topic} partition {reader.tp.partition} is empty but begins at {begin}: its frames were deleted; "
+            "restore the topic, or make it anew together with the inputs"
+        )
+    start = await _where_to_begin(reader, begin, end)
+    while True:
+        if start.offset < begin:
+            raise LogDamaged(
+                f"{reader.tp.topic} partition {reader.tp.partition} begins at {begin}, but a recovery has to begin at "
+                f"{start.offset}: frames that are needed were deleted"
+            )
+        recovery = Recovery(new_core(), InForce(epoch=start.epoch, seq=start.seq), start, highest_epoch=start.epoch)
+        reader.seek(start.offset)
+        await _read(reader, recovery, end)
+        last = recovery.last
+        said = last.recover_from if last is not None and last.HasField("recover_from") else RecoverFrom()
+        if start.offset <= said.offset or not start.offset:
+            return recovery
+        start = said  # a void frame had pointed too far ahead
+
+
+async def _where_to_begin(reader: LogReader, begin: int, end: int) -> RecoverFrom:
+    found = [RecoverFrom(offset=0)]
+
+    def use(record: object) -> None:
+        try:
+            frame = Frame.FromString(record.value)  # type: ignore[attr-defined]
+        except (DecodeError, TypeError):
+            return
+        if frame.HasField("recover_from"):
+            found.append(frame.recover_from)
+
+    if end > begin:
+        reader.seek(max(begin, end - _TAIL))
+        await reader.read_until(end, use)
+    return found[-1]
+
+
+async def _read(reader: LogReader, recovery: Recovery, stop: int) -> None:
+    try:
+        await reader.read_until(stop, recovery.use)
+    except OffsetOutOfRangeError as error:
+        raise LogDamaged(f"{reader.tp.topic} partition {reader.tp.partition} has nothing at offset {reader.at}: {error}") from error
+
+
+async def _announce(
+    reader: LogReader,
+    recovery: Recovery,
+    event_log: EventLog,
+    grant: Grant,
+    valid: Callable[[], bool],
+    owner: str,
+    since: float,
+    timeout_s: float,
+) -> Owned:
+    clock = OwnerClock()
+    await event_log.fence()
+    while True:
+        await _read(reader, recovery, await reader.end())
+        if grant.revoked:
+            raise GivenAway(f"partition {reader.tp.partition}: {grant.ending}")
+        if not valid():
+            raise Fenced("the lease is not proven")
+        if recovery.last is not None:
+            clock.not_before(recovery.last.time_ms)
+        takeover_id = os.urandom(16)
+        epoch = max(recovery.highest_epoch, recovery.core.state.epoch) + 1
+        closed = recovery.closed
+        frame = _announcement(recovery, epoch, owner, takeover_id, max(clock.now_ms(), int(time.time() * 1000)))
+        async with asyncio.timeout(timeout_s):
+            metadata = await (await event_log.send(frame.SerializeToString()))
+        clock.acknowledged(metadata.timestamp)
+        await _read(reader, recovery, max(await reader.end(), metadata.offset + 1))
+        if recovery.rule.takeover_id == takeover_id:
+            recovery.closed = closed and recovery.rule.seq == 0
+            return Owned(recovery, event_log, clock, epoch, reader.at, takeover_id.hex(), (time.monotonic() - since) * 1000)
+        if recovery.rule.epoch > epoch:
+            raise Fenced(f"epoch {recovery.rule.epoch} of {recovery.rule.owner} stands behind our epoch {epoch}")
+        log.info("partition %d: epoch %d was taken by %s; announces again", reader.tp.partition, epoch, recovery.rule.owner)
+
+
+def _announcement(recovery: Recovery, epoch: int, owner: str, takeover_id: bytes, time_ms: int) -> Frame:
+    """The first record of an epoch. It repeats what a recovery needs to know from the newest frame."""
+    frame = Frame(format=FORMAT, epoch=epoch, owner=owner, takeover_id=takeover_id, time_ms=time_ms)
+    frame.next.extend(recovery.core.state.next)
+    last = recovery.last
+    frame.recover_from.CopyFrom(last.recover_from if last is not None and last.HasField("recover_from") else recovery.begin)
+    if recovery.acknowledged != NOWHERE:
+        frame.progress.epoch, frame.progress.seq, frame.progress.index = recovery.acknowledged
+    return frame
+
+
+__all__ = ["Fenced", "GivenAway", "Owned", "Recovery", "take_over"]

@@ -1,0 +1,61 @@
+"""Calls a function for an attempt and makes a `Result` of whatever happens. Never raises.
+
+The same code runs in a thread, in the coroutine loop, and (through `child`) in a process of its own.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import json
+from typing import Any
+
+from indegree.v1.task_pb2 import Result
+from indegree.worker import outcome, spans
+from indegree.worker.attempt import Attempt
+from indegree.worker.bounds import Bounds
+from indegree.worker.conversion import encode
+from indegree.worker.current import CURRENT
+
+_NO_ARGUMENTS: dict[str, Any] = {}
+
+
+def arguments(attempt: Attempt) -> dict[str, Any]:
+    """The record's arguments."""
+    data = attempt.task.args
+    return json.loads(data) if len(data) > 2 else _NO_ARGUMENTS
+
+
+def perform(attempt: Attempt, worker: str, bounds: Bounds) -> Result:
+    """Runs a plain function in this thread, in a context of its own."""
+    return contextvars.Context().run(_perform, attempt, worker, bounds)
+
+
+def _perform(attempt: Attempt, worker: str, bounds: Bounds) -> Result:
+    CURRENT.set(attempt)
+    attempt.begin()
+    spans.begin(attempt)
+    try:
+        assert attempt.plan is not None
+        positional, named = attempt.plan.bind(arguments(attempt), attempt)
+        value = attempt.plan.function(*positional, **named)
+        result = outcome.succeeded(attempt, worker, encode(value, bounds.value_bytes))
+    except BaseException as error:  # noqa: BLE001 - user code raises anything, SystemExit included; it becomes data
+        result = outcome.raised(attempt, worker, error, bounds)
+    spans.end(attempt, result)
+    return result
+
+
+async def perform_async(attempt: Attempt, worker: str, bounds: Bounds) -> Result:
+    """Runs a coroutine function. The caller gives the task a context of its own."""
+    CURRENT.set(attempt)
+    attempt.begin()
+    spans.begin(attempt)
+    try:
+        assert attempt.plan is not None
+        positional, named = attempt.plan.bind(arguments(attempt), attempt)
+        value = await attempt.plan.function(*positional, **named)
+        result = outcome.succeeded(attempt, worker, encode(value, bounds.value_bytes))
+    except BaseException as error:  # noqa: BLE001 - as above; a cancellation of ours is known by the verdict
+        result = outcome.raised(attempt, worker, error, bounds)
+    spans.end(attempt, result)
+    return result

@@ -1,0 +1,144 @@
+"""Results on their way to Kafka: collected while a batch is being handed over, appended by partition, in order.
+
+Several batches may be unacknowledged at a time. One that failed is put back and sent again: the engine takes a repeated
+result for stale, a lost one would leave its task running until a timeout. Order within a partition may suffer by that;
+an engine accepts a final result without a start before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from aiokafka.structs import RecordMetadata
+
+from indegree.events import kafka
+from indegree.events.topics import MAX_RECORD_BYTES
+from indegree.v1.task_pb2 import Result
+from indegree.v1.value_pb2 import Error
+
+log = logging.getLogger(__name__)
+
+_MAX_UNACKNOWLEDGED = 64  # appends; beyond, results are collected into larger batches
+_AGAIN_S = 0.5
+_MAX_BYTES = MAX_RECORD_BYTES - 2048  # with room for key and headers
+
+
+def _replaced(result: Result, size: int) -> Result:
+    """What is said instead of a result that no record can hold (the setting limits.value_bytes is set too high)."""
+    small = Result()
+    small.CopyFrom(result)
+    small.kind = Result.FAILED
+    small.reason = "error"
+    small.ClearField("output")
+    small.ClearField("log")
+    why = f"result too large: {size} bytes > limit {_MAX_BYTES} of a Kafka record; set limits.value_bytes below that"
+    small.error.CopyFrom(Error(type="result_too_large", message=why, permanent=True))
+    return small
+
+
+class Outgoing:
+    """The queue of results of one worker."""
+
+    def __init__(self, producer: AIOKafkaProducer, topic: str) -> None:
+        self._producer = producer
+        self._topic = topic
+        self._waiting: dict[int, list[kafka.Record]] = {}
+        self._wake = asyncio.Event()
+        self._open: set[asyncio.Task[None]] = set()
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self._sender: asyncio.Task[None] | None = None
+        # True while a batch that is in neither of the two is being handed over.
+        self._handing = False
+        # Results handed over and acknowledged, and appends that had to be repeated.
+        self.acknowledged = 0
+        self.repeated = 0
+        self._warned = 0.0
+
+    def put(self, partition: int, result: Result) -> None:
+        """Takes a result; never blocks."""
+        data = result.SerializeToString()
+        if len(data) > _MAX_BYTES:
+            data = _replaced(result, len(data)).SerializeToString()
+        record: kafka.Record = (result.run_id.encode(), data, ())
+        waiting = self._waiting.get(partition)
+        if waiting is None:
+            self._waiting[partition] = [record]
+        else:
+            waiting.append(record)
+        self._wake.set()
+
+    def start(self) -> None:
+        """Begins to send."""
+        self._sender = asyncio.create_task(self._send(), name="indegree-worker-results")
+
+    async def stop(self, within_s: float) -> None:
+        """Sends what is left, for at most `within_s` seconds; says how much could not be sent."""
+        if self._sender is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self._waiting or self._open or self._handing:
+                    self._settled.clear()
+                    await self._settled.wait()
+        left = sum(map(len, self._waiting.values())) + len(self._open)
+        if left:
+            log.error("%d results or batches of results were not acknowledged by Kafka before the worker ended", left)
+        for task in [self._sender, *self._open]:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self._sender = None
+
+    async def _send(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while len(self._open) >= _MAX_UNACKNOWLEDGED:
+                await asyncio.wait(self._open, return_when=asyncio.FIRST_COMPLETED)
+            batches, self._waiting = self._waiting, {}
+            self._handing = True
+            for partition, records in batches.items():
+                try:
+                    futures = await kafka.append(self._producer, self._topic, partition, records)
+                except (KafkaError, OSError, ValueError) as error:
+                    # In the background: the way is open for the other partitions.
+                    self._follow(self._again(partition, records, error))
+                    continue
+                self._follow(self._acknowledged(partition, records, futures))
+            self._handing = False
+            self._settled.set()
+
+    def _follow(self, coroutine: object) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(coroutine)  # type: ignore[arg-type]
+        self._open.add(task)
+        task.add_done_callback(self._closed)
+
+    def _closed(self, task: asyncio.Task[None]) -> None:
+        self._open.discard(task)
+        self._settled.set()
+
+    async def _acknowledged(
+        self, partition: int, records: list[kafka.Record], futures: list[asyncio.Future[RecordMetadata]]
+    ) -> None:
+        try:
+            await asyncio.gather(*futures)
+        except (KafkaError, OSError) as error:
+            await self._again(partition, records, error)
+        else:
+            self.acknowledged += len(records)
+
+    async def _again(self, partition: int, records: list[kafka.Record], error: BaseException) -> None:
+        self.repeated += 1
+        now = time.monotonic()
+        if now - self._warned > 5.0:
+            self._warned = now
+            log.warning("results for partition %d: %s: %s; sent again", partition, type(error).__name__, error)
+        await asyncio.sleep(_AGAIN_S)
+        self._waiting[partition] = [*records, *self._waiting.get(partition, ())]
+        self._wake.set()

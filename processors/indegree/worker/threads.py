@@ -1,0 +1,149 @@
+"""Plain functions in threads: as many threads as slots at most, and as few as will do.
+
+Why: handing each tiny function to a thread of its own costs far more than running it, and many runnable threads make
+the interpreter's lock change hands without need. But a function that blocks must not hold up the others.
+
+How: attempts lie in one queue. One thread takes them one after the other; more are woken only when that is of use: at
+once for a function known to be slow, otherwise when a thread has been in one call for `STALL_S` while others wait
+(then twice as many at each look, so 64 blocking functions all run within some milliseconds).
+
+A thread cannot be ended from outside. The runner keeps the slot of such an attempt until its function returns; since a
+thread belongs to a slot, there is always one left for an attempt that has a slot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+from indegree.v1.task_pb2 import Result
+from indegree.worker.attempt import Attempt, Phase
+from indegree.worker.bounds import Bounds
+from indegree.worker.completions import Completions
+from indegree.worker.invocation import perform
+
+STALL_S = 0.001
+_SLOW_S = 0.002
+
+
+class _Perform(Protocol):
+    def __call__(self, attempt: Attempt, worker: str, bounds: Bounds, /) -> Result: ...
+
+
+class _Thread:
+    """One thread: parked on its own lock when there is nothing to do."""
+
+    __slots__ = ("parking", "since")
+
+    def __init__(self) -> None:
+        self.parking = threading.Lock()
+        self.parking.acquire()
+        # Monotonic time at which the current call began; 0.0 between calls.
+        self.since = 0.0
+
+
+class Threads:
+    """The lane of plain functions. Used from one loop; `slots` is the greatest number of threads."""
+
+    def __init__(
+        self, slots: int, worker: str, bounds: Bounds, completions: Completions, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._slots = slots
+        self._worker = worker
+        self._bounds = bounds
+        self._completions = completions
+        self._loop = loop
+        self._queue: deque[Attempt] = deque()
+        self._threads: list[_Thread] = []
+        self._parked: list[_Thread] = []
+        self._closed = False
+        self._looking = False
+
+    def submit(self, attempts: Sequence[Attempt]) -> None:
+        """Runs `attempts`, in order of their beginning. The caller holds a slot for each."""
+        self._queue.extend(attempts)
+        slow = sum(1 for attempt in attempts if attempt.plan is not None and attempt.plan.slow)
+        active = len(self._threads) - len(self._parked)
+        self._wake(max(slow, 0 if active else 1))
+        self._look_later()
+
+    def withdraw(self, attempt: Attempt) -> bool:
+        """Takes back an attempt that no thread has begun. False: too late."""
+        try:
+            self._queue.remove(attempt)
+        except ValueError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Ends the threads that are free; those inside a function end with it (they are daemons)."""
+        self._closed = True
+        for _ in range(len(self._parked)):
+            try:
+                self._parked.pop().parking.release()
+            except IndexError:
+                break
+
+    def _wake(self, count: int) -> None:
+        for _ in range(count):
+            try:
+                self._parked.pop().parking.release()
+            except IndexError:
+                if len(self._threads) >= self._slots:
+                    return
+                thread = _Thread()
+                self._threads.append(thread)
+                name = f"indegree-task-{len(self._threads)}"
+                threading.Thread(target=self._work, args=(thread,), name=name, daemon=True).start()
+
+    def _look_later(self) -> None:
+        if not self._looking and self._queue and not self._closed:
+            self._looking = True
+            self._loop.call_later(STALL_S, self._look)
+
+    def _look(self) -> None:
+        """More threads if those at work do not come round."""
+        self._looking = False
+        if not self._queue:
+            return
+        limit = time.monotonic() - STALL_S
+        stalled = sum(1 for thread in self._threads if 0.0 < thread.since < limit)
+        active = len(self._threads) - len(self._parked)
+        if active <= stalled:
+            self._wake(min(max(1, stalled), len(self._queue)))
+        self._look_later()
+
+    def _work(self, me: _Thread) -> None:
+        queue, worker, bounds, put = self._queue, self._worker, self._bounds, self._completions.put
+        while True:
+            try:
+                attempt = queue.popleft()
+            except IndexError:
+                if self._closed:
+                    return
+                self._park(me)
+                continue
+            if attempt.phase is not Phase.RUNNING:
+                continue  # ended while it lay here
+            me.since = began = time.monotonic()
+            result = perform(attempt, worker, bounds)
+            me.since = 0.0
+            plan = attempt.plan
+            if plan is not None:
+                plan.slow = time.monotonic() - began > _SLOW_S
+            put(attempt, result)
+
+    def _park(self, me: _Thread) -> None:
+        self._parked.append(me)
+        # Whoever adds to the queue looks at `_parked` afterwards; either it sees this thread, or we see what it added.
+        if self._queue or self._closed:
+            try:
+                self._parked.remove(me)
+                return
+            except ValueError:
+                pass  # woken already: the lock is open
+        me.parking.acquire()
