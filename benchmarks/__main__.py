@@ -7,7 +7,9 @@ import sys
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Benchmarks on a local stack of their own.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Benchmarks on a local stack of their own."
+    )
     names = parser.add_subparsers(dest="name", required=True)
     quick = names.add_parser("quick", help="tasks/s and hop, beside the raw floors of the same run (about 30 s)")
     quick.add_argument("--runs", type=int, default=10_000, metavar="N", help="diamonds (default 10,000)")
@@ -21,7 +23,9 @@ def main() -> int:
     kills.add_argument("--ttl", type=float, default=2.0, metavar="S", help="lease TTL (default 2 s)")
     for parser_of_one in (quick, scale, kills):
         parser_of_one.add_argument("--partitions", type=int, default=8, metavar="N", help="default 8")
-        parser_of_one.add_argument("--stack", default="", metavar="KAFKA,ETCD", help="a stack that runs, instead of an own")
+        parser_of_one.add_argument(
+            "--stack", default="", metavar="KAFKA,ETCD", help="a stack that runs, instead of an own"
+        )
     arguments = parser.parse_args()
     if arguments.name == "quick":
         from benchmarks.quick import run as run_quick

@@ -5,7 +5,7 @@
   and uvloop, since a consumer sends every partition in every fetch.
 - **Append and read**: records a second that the producer takes in whole batches, and that the consumer gives.
 
-`python -m benchmarks.floors CLUSTER` is the relay; its settings are in its environment.
+`python -m benchmarks.floors PREFIX` is the relay between topics of that prefix; its settings are in its environment.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import contextlib
 import os
 import sys
 import time
+import uuid
 from collections.abc import AsyncIterator
 
 import uvloop
@@ -41,13 +42,15 @@ def append_and_read(settings: Settings, records: int) -> tuple[float, float]:
 
 
 @contextlib.asynccontextmanager
-async def _topics(settings: Settings, *names: str) -> AsyncIterator[None]:
+async def _topics(settings: Settings, *names: str) -> AsyncIterator[str]:
+    """Makes topics, gives their prefix (new each time: a name used again meets stale metadata), deletes them."""
+    prefix = f"{settings.cluster}.floor-{uuid.uuid4().hex[:6]}-"
     client = AIOKafkaAdminClient(**settings.kafka.client())
     await client.start()
-    full = [f"{settings.cluster}.floor-{name}" for name in names]
+    full = [prefix + name for name in names]
     try:
         await client.create_topics([NewTopic(name, settings.topics.partitions, 1) for name in full])
-        yield
+        yield prefix
         await client.delete_topics(full)
     finally:
         await client.close()
@@ -64,8 +67,8 @@ async def _producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
 
 
 @contextlib.asynccontextmanager
-async def _reader(settings: Settings, name: str, **options: int) -> AsyncIterator[AIOKafkaConsumer]:
-    tps = {TopicPartition(f"{settings.cluster}.floor-{name}", p): 0 for p in range(settings.topics.partitions)}
+async def _reader(settings: Settings, topic: str, **options: int) -> AsyncIterator[AIOKafkaConsumer]:
+    tps = {TopicPartition(topic, p): 0 for p in range(settings.topics.partitions)}
     options.setdefault("fetch_max_wait_ms", settings.engine.fetch_max_wait_ms)
     async with kafka.reading(settings, tps, **options) as client:
         yield client
@@ -73,18 +76,24 @@ async def _reader(settings: Settings, name: str, **options: int) -> AsyncIterato
 
 async def _ping(settings: Settings, hops: int) -> list[float]:
     taken: list[float] = []
-    async with _topics(settings, "in", "log", "out"):
+    async with _topics(settings, "in", "log", "out") as prefix:
         environ = {**os.environ, **settings.environment()}
         relay = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "benchmarks.floors", env=environ, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+            sys.executable,
+            "-m",
+            "benchmarks.floors",
+            prefix,
+            env=environ,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
         )
         assert relay.stdin is not None
         assert relay.stdout is not None
         await asyncio.wait_for(relay.stdout.readline(), 30)
-        async with _producer(settings) as producer, _reader(settings, "out") as reader:
+        async with _producer(settings) as producer, _reader(settings, prefix + "out") as reader:
             for i in range(hops + _WARM_UP):
                 begun = time.perf_counter()
-                await kafka.append(producer, f"{settings.cluster}.floor-in", 0, [(b"k", _PAYLOAD, [])])
+                await kafka.append(producer, prefix + "in", 0, [(b"k", _PAYLOAD, [])])
                 while not await reader.getmany(timeout_ms=1000):
                     if time.perf_counter() - begun > 30:
                         raise TimeoutError("the relay did not answer in 30 s")
@@ -95,11 +104,10 @@ async def _ping(settings: Settings, hops: int) -> list[float]:
     return taken
 
 
-async def _relay(settings: Settings) -> None:
+async def _relay(settings: Settings, prefix: str) -> None:
     """Until the input of this process closes."""
-    prefix = f"{settings.cluster}.floor-"
     ended = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-    async with _reader(settings, "in") as reader, _producer(settings) as log, _producer(settings) as out:
+    async with _reader(settings, prefix + "in") as reader, _producer(settings) as log, _producer(settings) as out:
         print("ready", flush=True)
         while not ended.done():
             for tp, records in (await reader.getmany(timeout_ms=200)).items():
@@ -109,8 +117,9 @@ async def _relay(settings: Settings) -> None:
 
 
 async def _append_and_read(settings: Settings, records: int) -> tuple[float, float]:
-    topic, partitions = f"{settings.cluster}.floor-bulk", settings.topics.partitions
-    async with _topics(settings, "bulk"), _producer(settings) as producer:
+    partitions = settings.topics.partitions
+    async with _topics(settings, "bulk") as prefix, _producer(settings) as producer:
+        topic = prefix + "bulk"
         block: list[kafka.Record] = [(b"k", _PAYLOAD, [])] * _BLOCK
         blocks = max(1, records // _BLOCK)
         begun = time.perf_counter()
@@ -120,7 +129,7 @@ async def _append_and_read(settings: Settings, records: int) -> tuple[float, flo
         await asyncio.gather(*futures)
         appended_s = time.perf_counter() - begun
         count = 0
-        async with _reader(settings, "bulk") as reader:
+        async with _reader(settings, topic) as reader:
             begun = time.perf_counter()
             while count < blocks * _BLOCK:
                 for found in (await reader.getmany(timeout_ms=1000)).values():
@@ -136,4 +145,4 @@ def shown(hops_ms: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    uvloop.run(_relay(Settings.load()))
+    uvloop.run(_relay(Settings.load(), sys.argv[1]))

@@ -21,7 +21,7 @@ __all__ = ["Records", "Takeover", "Verdict", "check", "prove", "read_cluster"]
 def check(bootstrap: str, cluster: str, *, running_ok: bool = False, expect_runs: Collection[str] = ()) -> Verdict:
     """Reads everything and proves it. Blocks: a second of quiet first, then about a second for 200,000 records.
 
-    `running_ok`: unfinished runs are no fault, and nothing is waited for. `expect_runs`: ids of runs that must have ended.
-    Raises confluent_kafka.KafkaException where Kafka or the cluster is not there.
+    `running_ok`: unfinished runs are no fault, and nothing is waited for. `expect_runs`: ids of runs that must have
+    ended. Raises confluent_kafka.KafkaException where Kafka or the cluster is not there.
     """
     return prove(read_cluster(bootstrap, cluster, quiet=not running_ok), running_ok=running_ok, expect_runs=expect_runs)

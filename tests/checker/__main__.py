@@ -12,7 +12,9 @@ from tests.checker import check
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.checker", description="Proves a cluster's log from Kafka alone.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.checker", description="Proves a cluster's log from Kafka alone."
+    )
     parser.add_argument("--kafka", required=True, metavar="HOST:PORT")
     parser.add_argument("--cluster", required=True, metavar="NAME")
     parser.add_argument("--expect-runs", type=Path, metavar="FILE", help="run ids, one a line, that must have ended")

@@ -37,10 +37,17 @@ IDS = [task["id"] for task in DIAMOND["tasks"]]
 class Cluster:
     """Builds records. `frame` appends one; `say` and `send` do what a frame in force causes outside."""
 
-    records: Records = field(default_factory=lambda: Records(
-        triggers={0: []}, commands={0: []}, results={0: []}, events={0: []}, progress={0: []}, dead_letters={0: []},
-        tasks={"default": {0: []}},
-    ))
+    records: Records = field(
+        default_factory=lambda: Records(
+            triggers={0: []},
+            commands={0: []},
+            results={0: []},
+            events={0: []},
+            progress={0: []},
+            dead_letters={0: []},
+            tasks={"default": {0: []}},
+        )
+    )
     epoch: int = 0
     seq: int = 0
     position: int = 0
@@ -54,7 +61,9 @@ class Cluster:
 
     def announce(self, owner: str, epoch: int) -> None:
         self.epoch, self.seq = epoch, 0
-        self.put(self.records.events[0], Frame(format=1, epoch=epoch, owner=owner, takeover_id=b"id").SerializeToString())
+        self.put(
+            self.records.events[0], Frame(format=1, epoch=epoch, owner=owner, takeover_id=b"id").SerializeToString()
+        )
 
     def frame(self, *events: Event, **fields: Any) -> Frame:
         self.seq, self.index = self.seq + 1, 0
@@ -68,8 +77,13 @@ class Cluster:
         self.position += 1
         name = IDS[task] if task >= 0 else ""
         record = Progress(
-            id=f"{RUN}/{self.position}", type=f"{'task' if name else 'run'}.{state.lower()}", run_id=RUN, task_id=name,
-            attempt=attempt, state=state, position=self.position,
+            id=f"{RUN}/{self.position}",
+            type=f"{'task' if name else 'run'}.{state.lower()}",
+            run_id=RUN,
+            task_id=name,
+            attempt=attempt,
+            state=state,
+            position=self.position,
         )
         record.log.epoch, record.log.seq, record.log.index = self.epoch, self.seq, self.index
         self.index += 1
@@ -77,7 +91,13 @@ class Cluster:
 
     def send(self, task: int, attempt: int = 1, seq: int | None = None) -> None:
         record = Task(
-            run_id=RUN, task_id=IDS[task], task=task, attempt=attempt, epoch=self.epoch, version=VERSION, worker=WORKER,
+            run_id=RUN,
+            task_id=IDS[task],
+            task=task,
+            attempt=attempt,
+            epoch=self.epoch,
+            version=VERSION,
+            worker=WORKER,
             seq=self.seq if seq is None else seq,
         )
         self.put(self.records.tasks["default"][0], record.SerializeToString())
@@ -100,7 +120,9 @@ def ended(task: int, offset: int, attempt: int = 1, kind: Event.Kind = Event.TAS
 
 
 def started(offset: int) -> list[Event]:
-    recorded = Event(kind=Event.DEFINITION_RECORDED, version=VERSION, workflow="diamond", parts=1, data=zlib.compress(CANONICAL))
+    recorded = Event(
+        kind=Event.DEFINITION_RECORDED, version=VERSION, workflow="diamond", parts=1, data=zlib.compress(CANONICAL)
+    )
     start = Event(kind=Event.RUN_STARTED, run_id=RUN, version=VERSION, workflow="diamond", cause=0, cause_offset=offset)
     start.origin.offset = offset
     return [recorded, start]
@@ -111,21 +133,33 @@ def diamond() -> Cluster:
     c = Cluster()
     c.announce("e1", 1)
     c.frame(*started(c.trigger()), queued(0))
-    c.say("PENDING"), c.say("RUNNING"), c.say("QUEUED", 0, 1), c.send(0)
+    c.say("PENDING")
+    c.say("RUNNING")
+    c.say("QUEUED", 0, 1)
+    c.send(0)
     failed = ended(0, c.result(0, Result.FAILED), kind=Event.ATTEMPT_FAILED)
     c.frame(failed, Event(kind=Event.TASK_RETRYING, task=0, attempt=2, due_ms=c.now + 1))
     c.say("RETRYING", 0, 1)
     c.now += 10
     c.frame(queued(0, 2))
-    c.say("QUEUED", 0, 2), c.send(0, 2)
+    c.say("QUEUED", 0, 2)
+    c.send(0, 2)
     c.frame(ended(0, c.result(0, attempt=2), 2), queued(1), queued(2))
-    c.say("SUCCESS", 0, 2), c.say("QUEUED", 1, 1), c.say("QUEUED", 2, 1), c.send(1), c.send(2)
+    c.say("SUCCESS", 0, 2)
+    for task in (1, 2):
+        c.say("QUEUED", task, 1)
+        c.send(task)
     old = Frame(format=1, epoch=1, seq=c.seq + 1, time_ms=c.now, events=[ended(1, 9)])  # of the old owner, too late
     c.announce("e2", 2)
     c.put(c.records.events[0], old.SerializeToString())
-    c.send(1, seq=0), c.send(2, seq=0)
+    c.send(1, seq=0)
+    c.send(2, seq=0)
     c.frame(ended(1, c.result(1)), ended(2, c.result(2)), queued(3))
-    c.say("SUCCESS", 1, 1), c.say("SUCCESS", 2, 1), c.say("QUEUED", 3, 1), c.send(3)
+    c.say("SUCCESS", 1, 1)
+    c.say("SUCCESS", 2, 1)
+    c.say("QUEUED", 3, 1)
+    c.send(3)
     c.frame(ended(3, c.result(3)), Event(kind=Event.RUN_FINISHED, run_id=RUN, state="SUCCESS"))
-    c.say("SUCCESS", 3, 1), c.say("SUCCESS")
+    c.say("SUCCESS", 3, 1)
+    c.say("SUCCESS")
     return c

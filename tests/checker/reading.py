@@ -49,7 +49,7 @@ class Records:
 
 def parse(kind: type[M], data: bytes) -> M:
     """A record in either form. Raises ValueError (DecodeError is one of protobuf's own)."""
-    if not data.lstrip()[:1] == b"{":
+    if data.lstrip()[:1] != b"{":
         return kind.FromString(data)
 
     def known(value: Any) -> Any:
@@ -84,7 +84,9 @@ def read_cluster(bootstrap: str, cluster: str, *, quiet: bool = True) -> Records
         }
     )
     try:
-        queues = {name.removeprefix(f"{cluster}.tasks."): name for name in present if name.startswith(f"{cluster}.tasks.")}
+        queues = {
+            name.removeprefix(f"{cluster}.tasks."): name for name in present if name.startswith(f"{cluster}.tasks.")
+        }
         names = ["progress", "dead-letter", "events", "triggers", "commands", "results"]
         if quiet:
             _wait_until_quiet(consumer, {f"{cluster}.{name}": present[f"{cluster}.{name}"] for name in names})
@@ -97,7 +99,8 @@ def read_cluster(bootstrap: str, cluster: str, *, quiet: bool = True) -> Records
 
 
 def _wait_until_quiet(consumer: Consumer, topics: dict[str, list[int]]) -> None:
-    deadline, seen, since = time.monotonic() + 15, {}, time.monotonic()
+    seen: dict[tuple[str, int], int] = {}
+    deadline, since = time.monotonic() + 15, time.monotonic()
     while time.monotonic() < deadline and time.monotonic() - since < _QUIET_S:
         ends = {
             (name, p): consumer.get_watermark_offsets(TopicPartition(name, p), timeout=15)[1]
@@ -112,23 +115,25 @@ def _wait_until_quiet(consumer: Consumer, topics: dict[str, list[int]]) -> None:
 def _read(consumer: Consumer, topic: str, partitions: list[int]) -> Partitions:
     out: Partitions = defaultdict(list)
     left: dict[int, int] = {}
+    starts: list[TopicPartition] = []
     for p in partitions:
         low, high = consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=15)
         out[p] = []
         if high > low:
             left[p] = high
+            starts.append(TopicPartition(topic, p, low))
     with_headers = topic.endswith(".dead-letter")
-    if left:
-        consumer.assign([TopicPartition(topic, p, consumer.get_watermark_offsets(TopicPartition(topic, p))[0]) for p in left])
+    if starts:
+        consumer.assign(starts)
     deadline = time.monotonic() + _LIMIT_S
     while left:
         for message in consumer.consume(10_000, timeout=0.2):
             if error := message.error():
                 raise KafkaException(error)
-            p, offset = message.partition(), message.offset()
+            p, offset = message.partition() or 0, message.offset() or 0
             if p not in left or offset >= left[p]:
                 continue
-            headers = message.headers() if with_headers else None
+            headers = _headers(message.headers()) if with_headers else None
             out[p].append(Record(offset, message.timestamp()[1], message.key(), message.value(), headers))
             if offset + 1 >= left[p]:
                 del left[p]
@@ -136,3 +141,7 @@ def _read(consumer: Consumer, topic: str, partitions: list[int]) -> Partitions:
             raise TimeoutError(f"{topic}: partitions {sorted(left)} were not read to their end in {_LIMIT_S:.0f} s")
     consumer.unassign()
     return dict(out)
+
+
+def _headers(found: Any) -> list[tuple[str, bytes]]:
+    return [(name, value.encode() if isinstance(value, str) else value or b"") for name, value in found or ()]

@@ -69,4 +69,6 @@ class Verdict:
 def _owner(takeover: Takeover) -> str:
     silence = takeover.silence_ms
     how = ", handed over" if takeover.closed else ""
-    return f"{takeover.owner} epoch {takeover.epoch}" + (f" ({silence} ms without an event{how})" if silence is not None else "")
+    return f"{takeover.owner} epoch {takeover.epoch}" + (
+        f" ({silence} ms without an event{how})" if silence is not None else ""
+    )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
 import signal
 import socket
@@ -30,7 +29,7 @@ from indegree.ownership.errors import (
 )
 from indegree.ownership.etcd import Etcd, Tls
 from indegree.ownership.grant import Ending
-from indegree.ownership.lease import boot_clock
+from indegree.ownership.lease import LeaseClock, boot_clock
 from indegree.ownership.membership import Keys, Membership, lift_quarantine
 from indegree.ownership.operations import Absent, Delete, Put, Snapshot
 from indegree.ownership.session import Session
@@ -220,7 +219,8 @@ class Engine:
     def __post_init__(self) -> None:
         self.session = Session(
             self.id, self.cluster, self.partitions, self.etcd, take=self.take, give=self.give, fit=lambda: self.fit,
-            address="127.0.0.1:1", metadata={"version": "test"}, ttl_s=self.ttl_s, give_up_s=self.give_up_s, warm_s=self.warm_s,
+            address="127.0.0.1:1", metadata={"version": "test"}, ttl_s=self.ttl_s,
+            give_up_s=self.give_up_s, warm_s=self.warm_s,
         )  # fmt: skip
 
     async def take(self, partition: int) -> None:
@@ -236,7 +236,10 @@ class Engine:
         self.log.append((boot_clock(), "give", partition))
         self.running.discard(partition)
         if partition in self.hang_in_give:
-            await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.log.append((boot_clock(), "cancelled", partition))
 
     def owned(self) -> set[int]:
         return set(self.session.owned)
@@ -391,6 +394,31 @@ async def test_a_drain_without_anybody_else_returns_at_once_and_stop_gives_every
     assert not left.owners
 
 
+async def test_a_quiet_member_reads_three_times_in_a_ttl_and_a_wake_up_during_a_round_is_not_lost(
+    engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = engine("a")
+    await a.session.start()
+    await until(all_owned(a), 5, "all with a")
+    await until(lambda: a.session.counters.keepalives > 0, 5, "things are quiet")
+    rounds, keepalives = a.session.counters.rounds, a.session.counters.keepalives
+
+    await until(lambda: a.session.counters.keepalives == keepalives + 4, 2 * TTL_S, "a TTL has passed")
+    assert 2 <= a.session.counters.rounds - rounds <= 4
+
+    real, begun = a.session._rounds.reconcile, []
+
+    async def reconcile(lease: LeaseClock) -> float | None:
+        begun.append(boot_clock())
+        if len(begun) == 1:
+            a.session.wake()
+        return await real(lease)
+
+    monkeypatch.setattr(a.session._rounds, "reconcile", reconcile)
+    await until(lambda: len(begun) == 2, TTL_S, "the second round")
+    assert begun[1] - begun[0] < 0.3, "came at once"
+
+
 async def test_a_member_that_is_not_fit_gets_nothing_until_it_is(engine: Callable[..., Engine]) -> None:
     a, b = engine("a", fit=False), engine("b")
     await a.session.start()
@@ -455,6 +483,7 @@ async def test_a_stream_that_does_not_end_holds_up_nobody_and_loses_its_key(engi
 
     await until(all_owned(a, b), 4, "b has its half although a's streams hang")
     assert a.session.counters.given_late == 4
+    assert {p for _, kind, p in a.log if kind == "cancelled"} == b.owned(), "told to drop their producers"
     assert a.session.valid()
 
 
@@ -470,7 +499,8 @@ async def test_a_stuck_owner_key_is_waited_for_one_ttl_and_then_left_to_the_log(
     await until(lambda: a.owned() == set(range(PARTITIONS)) - {2}, 5, "all but the stuck one")
     grant = a.session.grant(2)
     assert grant is not None, "it is warm"
-    assert await grant.decided()
+    async with asyncio.timeout(2 * TTL_S):
+        assert await grant.decided()
     assert boot_clock() - grant.since >= TTL_S
     assert a.session.counters.granted_by_waiting == 1
     await etcd.lease_revoke(lease.id)
@@ -621,11 +651,17 @@ async def test_an_etcd_emptied_under_way_is_filled_again_and_moves_nothing(
 
     assert await etcd.delete_prefix(Keys(cluster).prefix) == 2 + 1 + PARTITIONS
 
+    emptied = await Membership.read(etcd, cluster)
+    assert len(emptied.owners) < PARTITIONS
+
     def filled() -> bool:
         seen = a.session.members()
-        return len(seen.owners) == PARTITIONS and len(seen.assignment or {}) == PARTITIONS and len(seen.members) == 2
+        full = len(seen.owners) == PARTITIONS and len(seen.assignment or {}) == PARTITIONS and len(seen.members) == 2
+        return full and seen.revision > emptied.revision
 
     await until(filled, 5, "everything stands there again")
+    rounds = b.session.counters.rounds
+    await until(lambda: b.session.counters.rounds > rounds, 5, "b has seen it too")
     assert (a.owned(), b.owned()) == before
     assert not a.endings
     assert not b.endings
@@ -651,6 +687,26 @@ async def test_a_leader_that_lives_without_working_loses_its_lease(
     assert a.session.counters.keepalives_withheld > 0
     monkeypatch.undo()
     await until(all_owned(a, b), 5, "a works again, with a new lease")
+
+
+async def test_a_fault_of_our_own_in_a_round_costs_the_lease_and_not_the_engine(
+    engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    a = engine("a")
+    await a.session.start()
+    await until(all_owned(a), 5, "all with a")
+
+    async def fail(*_: object) -> None:
+        raise ZeroDivisionError("asked for")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(a.session._rounds, "reconcile", fail)
+        a.session.wake()
+        await until(lambda: not a.owned(), 1, "given up at once")
+
+    await until(all_owned(a), 5, "with a new lease")
+    assert "by a fault of our own" in caplog.text
+    assert not a.session.crashed
 
 
 async def test_stopping_while_etcd_hangs_is_bounded_and_raises_nothing(
@@ -704,8 +760,9 @@ async def test_a_claim_whose_answer_was_lost_is_read_back(
 
     await a.session.start()
 
-    await until(all_owned(a), 5, "granted by reading the key back")
+    await until(all_owned(a), TTL_S - 0.2, "granted by reading the key back, not by waiting")
     assert len(lost) == 5
+    assert a.session.counters.granted_by_waiting == 0
     assert a.session.counters.outcomes_unknown > 0
 
 
@@ -730,6 +787,23 @@ async def test_a_transaction_that_times_out_says_that_its_outcome_is_unknown(own
             seen = seen or await read_back()
         assert seen is not None
         assert [kv.key for kv in seen.items] in (["/x/1"], ["/x/1", "/x/2"]), "either is possible, and reading tells"
+
+
+async def test_a_call_whose_connection_is_closed_fails_and_does_not_look_cancelled(own: OwnEtcd) -> None:
+    async with Etcd([own.address], timeout_s=5) as etcd:
+        await etcd.get_prefix("/x/")
+        own.send(signal.SIGSTOP)
+        try:
+            read = asyncio.create_task(etcd.get_prefix("/x/"))
+            write = asyncio.create_task(etcd.put("/x/1", b"1"))
+            await asyncio.sleep(0.1)  # both are on their way; nothing tells when
+            await etcd.close()
+            with pytest.raises(EtcdUnreachable, match="the connection was closed"):
+                await read
+            with pytest.raises(OutcomeUnknown, match="the connection was closed"):
+                await write
+        finally:
+            own.send(signal.SIGCONT)
 
 
 async def test_a_dead_endpoint_is_passed_over_by_the_next_call(shared: OwnEtcd, etcd: Etcd) -> None:
@@ -775,7 +849,7 @@ async def test_what_cannot_be_read_is_left_out_and_named(etcd: Etcd, cluster: st
 
 async def test_a_token_that_etcd_no_longer_knows_is_renewed_without_a_word(own: OwnEtcd) -> None:
     binary = str(Path(etcd_binary()).parent / "etcdctl")
-    if not os.path.exists(binary):
+    if shutil.which(binary) is None:
         pytest.skip("no etcdctl beside etcd")
 
     def ctl(*arguments: str) -> None:

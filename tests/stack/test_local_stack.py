@@ -221,3 +221,39 @@ def test_an_ephemeral_stack_ends_on_sigterm_and_takes_its_data_along(tmp_path):
     assert holder.wait(20) == 0
     assert not folder.exists()
     assert not any(child is not None and child.alive() for child in children)
+
+
+def test_sigterm_in_the_middle_of_a_start_leaves_nothing(tmp_path):
+    folder = tmp_path / "gone"
+    line = [sys.executable, "-m", "indegree.stack", "up", "--ephemeral", "--folder", str(folder)]
+    holder = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert until(lambda: Identity.read(folder / "kafka.pid") is not None, 60)
+    broker = Identity.read(folder / "kafka.pid")
+    assert broker is not None
+
+    holder.send_signal(signal.SIGTERM)
+
+    assert holder.wait(20) == 0
+    assert not broker.alive()
+    assert not folder.exists()
+
+
+def test_two_starts_of_one_folder_at_once_make_one_stack(tmp_path):
+    line = [sys.executable, "-m", "indegree.stack", "up", "--folder", str(tmp_path / "one")]
+    both = [subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) for _ in range(2)]
+    try:
+        said = [each.communicate(timeout=120)[0] for each in both]
+        assert said[0] == said[1]
+        assert [each.returncode for each in both] == [0, 0]
+    finally:
+        Stack(tmp_path / "one").stop()
+
+
+def test_addresses_stay_known_while_a_part_is_halted(own_stack):
+    before = own_stack.addresses
+
+    own_stack.halt("etcd", kill=True)
+
+    assert own_stack.addresses == before
+    own_stack.resume("etcd")
+    assert own_stack.addresses == before

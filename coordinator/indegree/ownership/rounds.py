@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 from indegree.ownership.grant import Ending
 from indegree.ownership.lease import Clock, LeaseClock
@@ -179,15 +179,15 @@ class Rounds:
             self._stays.begin(p, read_at)
         for p, way in todo.grant.items():
             self._stays.grant(p, way)
-        calls: list[Coroutine[Any, Any, None]] = [self._claim(p, lease) for p in todo.claim]
-        calls += [self._say_warm(p, lease) for p in todo.warm]
-        calls += [self._delete_ours(self._keys.warm(p), lease) for p in todo.cool]
-        calls += [self.delete_owner_key(p, lease) for p in todo.release if p not in self._stays]
+        calls: list[Callable[[], Awaitable[None]]] = [partial(self._claim, p, lease) for p in todo.claim]
+        calls += [partial(self._say_warm, p, lease) for p in todo.warm]
+        calls += [partial(self._delete_ours, self._keys.warm(p), lease) for p in todo.cool]
+        calls += [partial(self.delete_owner_key, p, lease) for p in todo.release if p not in self._stays]
         gate = asyncio.Semaphore(_CALLS_AT_ONCE)
 
-        async def in_turn(call: Coroutine[Any, Any, None]) -> None:
+        async def in_turn(call: Callable[[], Awaitable[None]]) -> None:
             async with gate:
-                await call
+                await call()
 
         for outcome in await asyncio.gather(*map(in_turn, calls), return_exceptions=True):
             if isinstance(outcome, BaseException):

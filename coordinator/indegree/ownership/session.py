@@ -231,7 +231,6 @@ class Session(Service):
                 log.exception("a session of %s ended by a fault of our own; a new one is begun", self.id)
             if self._stopping():
                 return
-            self._step_down("the lease has ended")
             pause = _RETRY_S[0] if self.counters.rounds > rounds else min(2 * pause, _RETRY_S[1])
             await self.sleep(pause)
 
@@ -257,7 +256,7 @@ class Session(Service):
             lease = self._lease
             remaining_s = self.ttl_s if lease is None else lease.remaining_s()
             if lease is not None and remaining_s <= 0:
-                self._step_down("its lease is lost" if lease.lost else "its lease was not renewed in time")
+                self._step_down("its lease is lost" if lease.lost else "by our own clock its lease is over")
                 remaining_s = 0.05
             # The loop's clock stands still while the machine is suspended, the lease's does not: look often.
             await self.sleep(min(max(remaining_s, 0.002), 0.25))
@@ -307,12 +306,20 @@ class Session(Service):
                     await self._until_woken(beating, due_s)
         finally:
             if not self._stopping():  # while we stop, the lease lives until all is given up
-                beating.cancel()
-        if lease.lost:
-            self.counters.leases_lost += 1
-            log.warning("%s has lost its lease and begins a new one", self.id)
-            with contextlib.suppress(EtcdError):  # etcd gave no TTL: whatever it still has of that lease is to go
-                await self._etcd.lease_revoke(lease.lease, timeout_s=1.0)
+                await self._lose(lease, beating)
+
+    async def _lose(self, lease: LeaseClock, beating: asyncio.Task[None]) -> None:
+        """The end of a lease, whatever ended it. All is given up before anything is awaited."""
+        lease.lose()
+        beating.cancel()
+        self.counters.leases_lost += 1
+        self._step_down("its lease is lost")
+        log.warning("%s has lost its lease and begins a new one", self.id)
+        with contextlib.suppress(EtcdError):  # whatever etcd still has of that lease is to go
+            await self._etcd.lease_revoke(lease.lease, timeout_s=1.0)
+        outcome = (await asyncio.gather(beating, return_exceptions=True))[0]
+        if isinstance(outcome, Exception):
+            log.error("keeping the lease of %s alive failed by a fault of our own", self.id, exc_info=outcome)
 
     async def _round(self, lease: LeaseClock) -> float | None:
         """Reconcile once, within the TTL. In how many seconds to do so again at the latest; None: it failed."""
@@ -370,7 +377,7 @@ class Session(Service):
         gone = self._stays.end(list(self._stays.held()), Ending.UNPROVEN)
         if gone:
             self.counters.step_downs += 1
-            log.warning("%s stands down by its own clock, %s: gives up partitions %s", self.id, why, gone)
+            log.warning("%s stands down (%s): gives up partitions %s", self.id, why, gone)
 
     async def _delete_key(self, p: int) -> None:
         lease = self._lease

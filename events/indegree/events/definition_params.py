@@ -10,7 +10,7 @@ It must never convert a JSON value to another type. Only `from_text` reads text,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +74,7 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
 
 
-_FITS = {
+_FITS: dict[str, Callable[[Any], bool]] = {
     "string": lambda value: isinstance(value, str),
     "integer": _is_integer,
     "number": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
@@ -120,8 +120,8 @@ def bind(declared: Mapping[str, Parameter], given: Mapping[str, Any]) -> dict[st
         size = len(json_values.dumps(bound))
         if size > MAX_PARAM_BYTES:
             problems.append(
-                f"the parameters are {size} bytes of JSON in sum, the limit is {MAX_PARAM_BYTES}; hand over a reference "
-                "(a path, a URL) instead of the data"
+                f"the parameters are {size} bytes of JSON in sum, the limit is {MAX_PARAM_BYTES}; hand over a "
+                "reference (a path, a URL) instead of the data"
             )
     if problems:
         raise ParameterError(problems)

@@ -40,6 +40,16 @@ HOOKS = ("on_success", "on_failure", "on_cancel", "on_end")
 
 _RECORD_ROOTS = frozenset({"value", "key", "headers", "trigger"})
 _RUN_ROOTS = frozenset({"params", "trigger"})
+_OTHER_TYPE_NAMES = {
+    "list": "array",
+    "text": "string",
+    "str": "string",
+    "int": "integer",
+    "float": "number",
+    "bool": "boolean",
+    "dict": "object",
+    "map": "object",
+}
 _NO_GRAPH = Graph.build((), ())
 
 
@@ -95,7 +105,8 @@ def _params(report: Report, fields: Fields) -> dict[str, Parameter]:
             continue
         if not isinstance(declared, dict):
             report.problem(
-                path, f"{shown(declared)} is not a declaration; write {{default: ...}} or {{type: string, required: true}}"
+                path,
+                f"{shown(declared)} is not a declaration; write {{default: ...}} or {{type: string, required: true}}",
             )
             continue
         inner = Fields(report, declared, path, PARAMETER_FIELDS, "a parameter")
@@ -113,8 +124,7 @@ def _parameter(fields: Fields, name: str) -> Parameter:
         fields.problem("default", str(error))
         default = None
     kind = fields.raw("type")
-    spelled = {"list": "array", "text": "string", "str": "string", "int": "integer", "float": "number",
-               "bool": "boolean", "dict": "object", "map": "object"}.get(kind) if isinstance(kind, str) else None  # fmt: skip
+    spelled = _OTHER_TYPE_NAMES.get(kind) if isinstance(kind, str) else None
     if spelled:
         fields.problem("type", f"the type is called {spelled!r} here, not {kind!r}")
         kind = spelled
@@ -154,7 +164,7 @@ def _tasks(
 ) -> tuple[tuple[TaskDefinition, ...], Graph, dict[str, int]]:
     if not isinstance(value, list) or not value:
         what = "is missing" if value is None else "is empty" if value == [] else f"is {shown(value)}"
-        report.problem(path, f"the list of tasks {what}; a workflow has at least one: - {{id: hello, command: echo hello}}")
+        report.problem(path, f"the list of tasks {what}; a workflow has at least one: {{id: hi, command: echo hi}}")
         return (), _NO_GRAPH, {}
     if len(value) > MAX_TASKS:
         report.problem(path, f"{len(value)} tasks; the limit is {MAX_TASKS}. Make sub-workflows, or a foreach")
@@ -215,17 +225,20 @@ def _hooks(
             continue
         tasks, _, ids = _tasks(report, value, f"hooks.{name}", parts, index)
         for task_id in ids.keys() & index.keys():
-            report.problem(f"hooks.{name}[{ids[task_id]}].id", f"the id {task_id!r} is that of a task; rename the hook's")
+            where = f"hooks.{name}[{ids[task_id]}].id"
+            report.problem(where, f"the id {task_id!r} is that of a task; rename the hook's")
         found[name] = tasks
     return found
 
 
-def _triggers(report: Report, fields: Fields, params: Mapping[str, Parameter]) -> tuple[KafkaTrigger | CronTrigger, ...]:
+def _triggers(
+    report: Report, fields: Fields, params: Mapping[str, Parameter]
+) -> tuple[KafkaTrigger | CronTrigger, ...]:
     value = fields.raw("triggers")
     if value is None:
         return ()
     if not isinstance(value, list):
-        fields.problem("triggers", f"{shown(value)} is not a list of triggers; write - kafka: {{...}} or - cron: {{...}}")
+        fields.problem("triggers", f"{shown(value)} is not a list of triggers: [{{kafka: ...}}, {{cron: ...}}]")
         return ()
     found: list[KafkaTrigger | CronTrigger] = []
     for place, member in enumerate(value):

@@ -188,11 +188,12 @@ def read_retries(report: Report, value: dict[str, Any], path: str) -> dict[str, 
     value = dict(value)
     retries = value.pop("retries")
     if "retry" in value:
-        report.problem(f"{path}.retries", "`retries` means `retry.max_attempts`; write it inside the `retry` given here")
+        report.problem(f"{path}.retries", "`retries` means `retry.max_attempts`; write it into the `retry` given here")
     elif isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
-        report.problem(f"{path}.retries", f"{shown(retries)} is not a number of retries; write retry: {{max_attempts: 3}}")
+        report.problem(f"{path}.retries", f"{shown(retries)} is no number of retries; write retry: {{max_attempts: 3}}")
     else:
-        report.note(f"{path}.retries", f"`retries: {retries}` is understood as `retry: {{max_attempts: {retries + 1}}}`")
+        ours = f"retry: {{max_attempts: {retries + 1}}}"
+        report.note(f"{path}.retries", f"`retries: {retries}` is understood as `{ours}`")
         value["retry"] = {"max_attempts": retries + 1}
     return value
 
@@ -205,9 +206,9 @@ def _kind(fields: Fields) -> TaskKind:
 
 
 def _misplaced(fields: Fields, name: str, kind: TaskKind, only: frozenset[TaskKind]) -> None:
-    does = " or ".join(sorted(field for field, field_kind in _KIND_FIELDS.items() if field_kind in only))
+    does = " or ".join(f"`{field}`" for field, field_kind in _KIND_FIELDS.items() if field_kind in only)
     if kind is TaskKind.JOIN:
-        fields.problem(name, f"`{name}` means nothing here, since the task has nothing to do; `{does}` is missing")
+        fields.problem(name, f"`{name}` means nothing here, since the task has nothing to do; {does} is missing")
     else:
         fields.problem(name, f"`{name}` is for tasks with {does}, and this one has `{kind.value}`")
 
@@ -215,7 +216,7 @@ def _misplaced(fields: Fields, name: str, kind: TaskKind, only: frozenset[TaskKi
 def _python(fields: Fields) -> str | None:
     value = fields.text("python")
     if value is not None and not _PYTHON.fullmatch(value):
-        fields.problem("python", f"{shown(value)} does not name a function; write module:function (orders.quality:check)")
+        fields.problem("python", f"{shown(value)} names no function; write module:function (orders.quality:check)")
         return None
     return value
 
@@ -255,7 +256,8 @@ def _secrets(fields: Fields) -> tuple[str, ...]:
     names = fields.texts("secrets")
     for place, name in enumerate(names):
         if not _ENV_NAME.fullmatch(name):
-            fields.report.problem(f"{fields.at('secrets')}[{place}]", f"{name!r} is not a name: letters, digits and '_'")
+            where = f"{fields.at('secrets')}[{place}]"
+            fields.report.problem(where, f"{name!r} is not a name: letters, digits and '_'")
     return tuple(dict.fromkeys(names))
 
 

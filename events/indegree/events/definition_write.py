@@ -1,11 +1,11 @@
 """The normal form of a definition: the one object that is stored, compared and hashed.
 
-Why: two files that mean the same have one version; and what is on the log can be read by any language, and printed as a
-file that people can go on with.
+Why: two files that mean the same have one version; and what is on the log can be read by any language, and printed
+as a file that people can go on with.
 
 How: the inverse of definition_read. Only what differs from a default is written, expressions in canonical spacing,
-durations in canonical text, `depends_on` with every parent (those named in expressions too), tasks in the order in which
-they were written. The result is itself a valid workflow file.
+durations in canonical text, `depends_on` with every parent (those named in expressions too), tasks in the order in
+which they were written. The result is itself a valid workflow file.
 
 It must never change what it writes for a given definition: the hash of every deployed version rests on it.
 """

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from decimal import Decimal
+from itertools import pairwise
 
 _UNITS_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 _TEXT = re.compile(r"(?:\d{1,15}(?:\.\d{1,9})?(?:ms|d|h|m|s))+", re.ASCII)
@@ -48,7 +49,7 @@ def parse_duration(value: object) -> int:
         if _TEXT.fullmatch(text):
             parts = _PART.findall(text)
             sizes = [_UNITS_MS[unit] for _, unit in parts]
-            if any(after >= before for before, after in zip(sizes, sizes[1:], strict=False)):
+            if any(after >= before for before, after in pairwise(sizes)):
                 raise DurationError(f"{value!r} has units twice or out of order: {_HOW}")
             return _whole(sum((Decimal(n) * _UNITS_MS[unit] for n, unit in parts), Decimal(0)), value)
     if ":" in text:

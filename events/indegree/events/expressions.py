@@ -240,7 +240,7 @@ class Template:
 
     @property
     def normal(self) -> Any:
-        """The value as it stands in a normal form: expressions in canonical text, numbers as canonical JSON has them."""
+        """The value as it stands in a normal form: expressions and numbers in canonical text."""
         return normal_part(self.part)
 
 

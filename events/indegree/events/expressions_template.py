@@ -5,9 +5,10 @@ text the value becomes text; inside a shell command it is inserted quoted, as on
 shell source.
 
 How: a template is compiled once per workflow version to constants, whole expressions, and texts with expressions in
-them. For commands given as text a scanner follows the shell's quoting through the literal parts. Where quoting a value would
-not protect (inside quotes, backticks, `$((`, a here-document) the template is refused when it is built, with the way out:
-hand the value over in `env` and write "$NAME".
+them. For commands given as text a scanner follows the shell's quoting through the literal parts. Where quoting a value
+would not protect (inside quotes, backticks, `$((`, a here-document) the template is refused when it is built, with the
+way out: hand the value over in `env` and write "$NAME". What a command does with a word afterwards (`eval`, `[[ x -gt
+1 ]]` in bash) is its own affair.
 
 It must never evaluate text that came out of a value.
 """
@@ -115,6 +116,7 @@ _UNSAFE_COMMANDS = (
     (re.compile(r"\(\(|\$\["), "(( )) or $[ ] arithmetic"),
     (re.compile(r"\$'"), "$'...' quoting"),
 )
+_PLAIN_VARIABLE = re.compile(r"\$\{[A-Za-z0-9_]+\}")
 _WORD_STARTS_AFTER = " \t\n;&|()<>"
 
 
@@ -164,7 +166,7 @@ def _refuse_unsafe_places(text: str, parts: list[str | Whole], places: list[int]
                     continue
                 char = "x"
             elif state == '"':
-                if part.startswith(("$(", "${"), place):
+                if part.startswith(("$(", "${"), place) and not _PLAIN_VARIABLE.match(part, place):
                     # Inside these, quotes nest: where the outer ones end can only be known by a whole shell parser.
                     raise ExpressionError(
                         f'${{{{ }}}} cannot be quoted safely in a command with $( ) or ${{ }} inside double quotes; '

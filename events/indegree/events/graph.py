@@ -35,8 +35,8 @@ class DuplicateId(GraphError):
 
     def __init__(self, task_id: str, first: int, second: int) -> None:
         super().__init__(
-            f"two tasks have the id {task_id!r} (numbers {first + 1} and {second + 1} in the list); ids are unique in a "
-            "workflow, so rename one of them",
+            f"two tasks have the id {task_id!r} (numbers {first + 1} and {second + 1} in the list); ids are unique in "
+            "a workflow, so rename one of them",
             task_id,
         )
         self.indices = (first, second)

@@ -1,8 +1,8 @@
 """JSON as indegree means it: reading, checking, writing, and the canonical form that is hashed.
 
-Why: a value passes through Python, Kafka and other people's workers, and must come back equal or be refused where it was
-made. The standard library is too generous for that: it writes NaN (which is not JSON), turns the keys 1, True and None
-into text, lets the last of two equal keys win and dies of nesting.
+Why: a value passes through Python, Kafka and other people's workers, and must come back equal or be refused where it
+was made. The standard library is too generous for that: it writes NaN (which is not JSON), turns the keys 1, True and
+None into text, lets the last of two equal keys win and dies of nesting.
 
 How: `check_value` walks a value without recursion and names the path to the first culprit (`$.rows[3].price`);
 `dumps` checks, then writes UTF-8 with the C encoder; `loads` refuses what is not JSON; `canonical` is RFC 8785 (JSON
@@ -18,7 +18,7 @@ import math
 from json.encoder import encode_basestring as _quoted
 from typing import Any, NoReturn, TypeAlias
 
-JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
 MAX_DEPTH = 100
 """Lists and objects inside each other. Protobuf readers stop at 100, and the C encoder's recursion ends near 1,000."""

@@ -102,7 +102,9 @@ async def append(
         first = i
         while i < n:
             key, value, headers = records[i]
-            if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
+            # aiokafka's compiled batch takes a list and nothing else
+            listed = headers if type(headers) is list else list(headers)
+            if batch.append(key=key, value=value, timestamp=None, headers=listed) is None:
                 break
             i += 1
         if i == first:

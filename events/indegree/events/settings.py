@@ -113,6 +113,7 @@ class WorkerSettings:
     kill_after_s: float = 5.0
     log_bytes: int = 16_384
     port: int = -1  # of the metrics page; 0: a free one; -1: none
+    host: str = "127.0.0.1"
     fetch_max_wait_ms: int = 50
 
 

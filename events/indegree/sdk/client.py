@@ -238,5 +238,5 @@ class Run:
         return self._client._iterate(self._inner.follow(position))
 
     def cancel(self, reason: str = "") -> None:
-        """Asks for the run's end. Blocks until Kafka has the request."""
+        """Asks for the run's end. Blocks until an engine has taken the request. Raises Refused."""
         self._client.call(self._inner.cancel(reason))

@@ -196,6 +196,7 @@ class AsyncClient:
         definition = _definition(workflow)
         new = await self._publish(definition)
         await self._ask(
+            self._of_name(definition.id),
             definition.id,
             Command(deploy=Deploy(workflow=definition.id, version=definition.hash, label=label or "", activate=activate)),
             f"the deploy of {definition.id} {definition.hash[:12]}",
@@ -219,7 +220,7 @@ class AsyncClient:
                 f"workflow {workflow!r} has no version {version or label!r}: `indegree workflow show {workflow}` lists them"
             )
         command = Command(activate=Activate(workflow=workflow, version=wanted))
-        await self._ask(workflow, command, f"the activation of {workflow} {wanted[:12]}", timeout)
+        await self._ask(self._of_name(workflow), workflow, command, f"the activation of {workflow} {wanted[:12]}", timeout)
         await self._active(workflow, wanted, timeout)
         return Deployed(workflow, wanted, label, False, True)
 
@@ -234,10 +235,10 @@ class AsyncClient:
     def past(self, run_id: str) -> AsyncIterator[RunEvent]:
         return read_run(self.settings, self.topics.progress, run_id)
 
-    async def cancel_run(self, run_id: str, reason: str = "", actor: str = "") -> None:
-        """Asks for the end of a run; returns once Kafka has the request."""
-        command = Command(actor=actor or _user(), cancel=Cancel(run_id=run_id, reason=reason))
-        await self._produce(self.topics.commands, run_ids.partition_of_run(run_id), run_id.encode(), command)
+    async def cancel_run(self, run_id: str, reason: str = "", *, timeout: float = _ANSWER_S) -> None:
+        """Asks for the end of a run, and waits for the engine's answer. Raises Refused (it has ended), TimeoutError."""
+        command = Command(cancel=Cancel(run_id=run_id, reason=reason))
+        await self._ask(run_ids.partition_of_run(run_id), run_id, command, f"the cancel of run {run_id}", timeout)
 
     # -- inside
 
@@ -384,14 +385,14 @@ class AsyncClient:
         start.request_id = secrets.token_hex(8)
         return run_ids.partition_of_key("idempotency", start.workflow, key, self._partitions)
 
-    async def _ask(self, workflow: str, command: Command, what: str, timeout: float) -> RunEvent:
-        """Sends a command to the partition of the workflow's name and waits for its answer."""
+    async def _ask(self, partition: int, key: str, command: Command, what: str, timeout: float) -> RunEvent:
+        """Sends a command and waits for its answer. Raises Refused, TimeoutError."""
         command.request_id = secrets.token_hex(8)
         command.actor = command.actor or _user()
         answer: asyncio.Future[RunEvent | ClientError] = asyncio.get_running_loop().create_future()
         self._feed.expect(command.request_id, lambda item: None if answer.done() else answer.set_result(item))
         try:
-            await self._produce(self.topics.commands, self._of_name(workflow), workflow.encode(), command)
+            await self._produce(self.topics.commands, partition, key.encode(), command)
             async with asyncio.timeout(timeout):
                 item = await answer
         except TimeoutError:

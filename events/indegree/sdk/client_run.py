@@ -134,7 +134,10 @@ class AsyncRun:
             self._followers.remove(queue)
 
     async def cancel(self, reason: str = "") -> None:
-        """Asks for the run's end; returns once Kafka has the request. `wait()` then gives CANCELLED."""
+        """Asks for the run's end; returns when an engine has taken the request. `wait()` then gives CANCELLED.
+
+        Raises Refused when the run has ended or is ending already.
+        """
         await self.accepted()
         await self._link.cancel_run(self.run_id, reason)
 

@@ -127,8 +127,8 @@ def _key(key: object, place: Place) -> str:
         name = type(key).__name__
         raise ConversionError(
             path_text(place),
-            f"the key {key!r:.80} is {'an' if name[:1].lower() in 'aeiou' else 'a'} {name}; JSON objects have only text "
-            "as keys, so write str(key)",
+            f"the key {key!r:.80} is {'an' if name[:1].lower() in 'aeiou' else 'a'} {name}; "
+            "JSON objects have only text as keys, so write str(key)",
         )
     if not key.isascii():
         _check(key, place)

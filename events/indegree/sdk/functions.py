@@ -59,15 +59,13 @@ def import_problem(function: Function) -> str | None:
     name, module = _name(function), _module(function)
     if module == "__main__":
         return (
-            f"{name} is defined in the script that is being run (__main__), and a worker cannot import that; move it into "
-            "a module (say, orders.py) and import it here, or start the script with `indegree run FILE`"
+            f"{name} is defined in the script that is being run (__main__), and a worker cannot import that; move it "
+            "into a module (say, orders.py) and import it here, or start the script with `indegree run FILE`"
         )
     if "<lambda>" in name:
         return "a lambda has no name by which a worker could import it; write it as a function with def"
     if "<locals>" in name:
-        return (
-            f"{name} is defined inside another function, where a worker cannot import it; move it to the top of its module"
-        )
+        return f"{name} is defined inside a function, where a worker cannot import it; move it to the top of its module"
     if not re.fullmatch(r"[\w.]+", name) or not module:
         return f"{function!r:.80} has no importable name; write a function with def at the top of a module"
     found: Any = sys.modules.get(module)
@@ -110,9 +108,7 @@ def arguments(
                 problems.append("`context` is given to every task that has such a parameter; leave it out of args")
         elif name in given:
             pass
-        elif mapped and name in ("item", "index"):
-            found[name] = f"${{{{ {name} }}}}"
-        elif name in tasks:
+        elif name in tasks or (mapped and name in ("item", "index")):
             found[name] = f"${{{{ {name} }}}}"
         elif name in params:
             found[name] = f"${{{{ params.{name} }}}}"
@@ -123,8 +119,8 @@ def arguments(
                 hint = did_you_mean(name, [*tasks, *params, "context"])
                 hint = hint or "; add it to the workflow's params, give it a default, or hand it over in args"
             problems.append(
-                f"the parameter {name!r} of {_name(function)} ({display(function)}) is no task and no run parameter, and "
-                f"has no default{hint}"
+                f"the parameter {name!r} of {_name(function)} ({display(function)}) is no task and no run parameter, "
+                f"and has no default{hint}"
             )
     if not takes_all:
         for name in given:

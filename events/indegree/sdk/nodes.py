@@ -20,7 +20,7 @@ from indegree.events.expressions import KEYWORDS, ROOTS
 if TYPE_CHECKING:
     from indegree.sdk.workflow import Workflow
 
-Right = TypeVar("Right", "Node", "Sequence[Node]")
+Right = TypeVar("Right", bound="Node | Sequence[Node]")
 
 
 class Reference:
@@ -52,7 +52,7 @@ class Reference:
 
     def __format__(self, spec: str) -> str:
         if spec:
-            raise TypeError(f"{self._text()} has no value yet, so it cannot be formatted with {spec!r}; do it in a task")
+            raise TypeError(f"{self._text()} has no value yet and cannot be formatted with {spec!r}; do it in a task")
         return str(self)
 
     def __repr__(self) -> str:
@@ -61,13 +61,13 @@ class Reference:
     def _no_value(self, doing: str, instead: str) -> NoReturn:
         raise TypeError(f"{self._text()} has no value while the workflow is built, so {doing}; {instead}")
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> bool:  # noqa: PLE0304 - it raises
         self._no_value("it is neither true nor false", 'put the condition into when="check.ok"')
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Reference):
             return self._text() == other._text()
-        self._no_value("it cannot be compared", 'put the comparison into when="check.rows > 0", or into a task')
+        return self._no_value("it cannot be compared", 'put the comparison into when="check.rows > 0", or into a task')
 
     def __hash__(self) -> int:
         return hash(self._text())
@@ -80,7 +80,7 @@ class Reference:
     def __iter__(self) -> NoReturn:
         self._no_value("it cannot be looped over", 'use foreach="extract" for one instance per element')
 
-    def __len__(self) -> int:
+    def __len__(self) -> int:  # noqa: PLE0303 - it raises
         self._no_value("it has no length", 'write len(...) in an expression: when="len(extract) > 0"')
 
     def __contains__(self, member: object) -> bool:

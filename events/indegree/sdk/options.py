@@ -157,7 +157,7 @@ TEMPLATE_OPTIONS = ("env", "input", "params")
 
 
 def options_form(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Task options as they stand in a file; `depends_on` and `foreach_with` are left to the workflow, which knows ids."""
+    """Task options as they stand in a file; `depends_on` and `foreach_with` are left to the workflow (it knows ids)."""
     found: dict[str, Any] = {}
     for name, value in options.items():
         if name in EXPRESSION_OPTIONS:

@@ -6,7 +6,7 @@ it. So there is no ambient context and no registry: importing a module only buil
 How: each method notes one task in the form of the workflow file; `definition()` resolves parameter names to values and
 edges, and hands the whole to `Definition.from_normal`, the one validator. Functions are kept beside, by task id.
 
-It must never run a task, and what it says must be the same as what its file says: `to_yaml` and `from_yaml` are inverse.
+It must never run a task, and what it says must be what its file says: `to_yaml` and `from_yaml` are inverse.
 """
 
 from __future__ import annotations
@@ -171,7 +171,13 @@ class Workflow:
         return self._note(task)
 
     def hook(
-        self, when: str, *, id: str | None = None, args: Mapping[str, Any] | None = None, **options: Unpack[TaskOptions]
+        self,
+        event: str,
+        /,
+        *,
+        id: str | None = None,
+        args: Mapping[str, Any] | None = None,
+        **options: Unpack[TaskOptions],
     ) -> Callable[[F], F]:
         """Register a function that runs after a run: on_success, on_failure, on_cancel, on_end. Not run by this release
         yet."""
@@ -179,12 +185,12 @@ class Workflow:
         def register(function: F) -> F:
             problem = functions.registration_problem(function)
             if problem:
-                raise DefinitionError([Problem(f"hooks.{when}", problem)], f"workflow {self.id!r}")
+                raise DefinitionError([Problem(f"hooks.{event}", problem)], f"workflow {self.id!r}")
             task_id = id or function.__name__
             task = {"id": task_id, "python": functions.python_name(function), **self._options(task_id, options)}
             if args is not None:
-                task["args"] = self._json(f"hooks.{when}.{task_id}.args", args)
-            self._hooks.setdefault(when, {})[task_id] = task
+                task["args"] = self._json(f"hooks.{event}.{task_id}.args", args)
+            self._hooks.setdefault(event, {})[task_id] = task
             self._functions[task_id] = function
             self._built.clear()
             return function
@@ -317,13 +323,13 @@ class Workflow:
         earlier = self._tasks.get(task_id) if isinstance(task_id, str) else None
         if earlier is not None:
             other = self._functions.get(task_id)
-            places = [place for place in (functions.display(other) if other else "", where) if place]
+            places = " and ".join(place for place in (functions.display(other) if other else "", where) if place)
             raise DefinitionError(
                 [
                     Problem(
                         f"tasks.{task_id}",
-                        f"two tasks have the id {task_id!r}{f' ({" and ".join(places)})' if places else ''}; give one of "
-                        "them another id=",
+                        f"two tasks have the id {task_id!r}{f' ({places})' if places else ''}; "
+                        "give one of them another id=",
                     )
                 ],
                 f"workflow {self.id!r}",

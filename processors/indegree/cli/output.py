@@ -9,6 +9,7 @@ It must never mix the two: a remark on stdout would break whoever parses it.
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -69,15 +70,17 @@ class Output:
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """A table without borders. A cell that is a state's word gets its colour; a piped table is never cut."""
-        table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+        table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False, padding=(0, 2, 0, 0))
         for number, column in enumerate(columns):
-            table.add_column(column, no_wrap=True, overflow="fold" if number == len(columns) - 1 else "ellipsis")
+            table.add_column(column, no_wrap=number < len(columns) - 1, overflow="fold")
         for row in rows:
             table.add_row(*(cell(value) for value in row))
         if self.console.is_terminal:
             self.console.print(table)
         else:
-            self.console.print(table, width=1_000, soft_wrap=False, no_wrap=True, crop=False)
+            wide = Console(file=io.StringIO(), width=10_000, highlight=False)
+            wide.print(table)
+            sys.stdout.write("".join(line.rstrip() + "\n" for line in wide.file.getvalue().splitlines()))  # type: ignore[attr-defined]
 
 
 def cell(value: Any) -> Text:

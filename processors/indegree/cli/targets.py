@@ -22,6 +22,7 @@ import click
 
 from indegree.events.definition import Definition
 from indegree.events.spelling import did_you_mean
+from indegree.sdk.file import load
 from indegree.sdk.workflow import Workflow
 
 FILES = (".yaml", ".yml", ".json")
@@ -30,19 +31,19 @@ FILES = (".yaml", ".yml", ".json")
 @dataclass(frozen=True, slots=True)
 class Target:
     """A workflow that was asked for. `module`: importable name it came from, empty for a file. `folder`: to be on
-    the path of a worker that runs it."""
+    the path of a worker that runs it. `notes`: what was understood though it is not the normal form."""
 
     definition: Definition
     module: str
     folder: Path
-    source: str
+    notes: tuple[str, ...] = ()
 
 
 def load_targets(text: str) -> list[Target]:
     """The workflows behind FILE or MODULE[:OBJECT]. Raises DefinitionError, and click.UsageError with the way out."""
     path = Path(text)
     if path.suffix.lower() in FILES:
-        return [Target(read_file(path), "", path.resolve().parent, text)]
+        return [read_file(path)]
     name, _, wanted = text.partition(":")
     module, folder = _imported(name)
     found = {attribute: value for attribute, value in vars(module).items() if isinstance(value, Workflow)}
@@ -54,7 +55,7 @@ def load_targets(text: str) -> list[Target]:
     if not found:
         raise click.UsageError(f'{name} holds no workflow: put one at its top level, such as orders = Workflow("orders")')
     unique = {id(value): value for value in found.values()}
-    return [Target(value.definition(), module.__name__, folder, text) for value in unique.values()]
+    return [Target(value.definition(), module.__name__, folder) for value in unique.values()]
 
 
 def one_target(text: str) -> Target:
@@ -66,12 +67,13 @@ def one_target(text: str) -> Target:
     return found[0]
 
 
-def read_file(path: Path) -> Definition:
-    """The definition in a workflow file. Raises DefinitionError with line and column, click.UsageError."""
+def read_file(path: Path) -> Target:
+    """The workflow in a file. Raises DefinitionError with line and column, click.UsageError."""
     try:
-        return Workflow.from_file(path).definition()
+        definition, notes = load(path)
     except OSError as problem:
         raise click.UsageError(f"{path}: {problem.strerror}") from None
+    return Target(definition, "", path.resolve().parent, tuple(str(note) for note in notes))
 
 
 def _imported(name: str) -> tuple[ModuleType, Path]:

@@ -18,7 +18,7 @@ from typing import Any
 from indegree.events import run_ids
 from indegree.events.definition import Definition
 from indegree.sdk.client_async import AsyncClient
-from indegree.sdk.client_events import RunEvent, RunState, StoredValue
+from indegree.sdk.client_events import RunEvent, StoredValue
 from indegree.sdk.client_run import AsyncRun
 
 from .coordination import owner_of, try_membership
@@ -93,12 +93,14 @@ async def watch(
                         await aside
         else:
             async for event in run.follow(position):
+                if position == 0:
+                    view.apply(event)
                 if out.json_lines:
                     out.value(event_json(event))
                 else:
                     out.line(plain_line(event))
     if not out.json_lines:
-        closing(out, run, view if out.live else None)
+        closing(out, run, view)
     return BY_STATE.get(run.state, Exit.SUCCESS)
 
 
@@ -118,9 +120,9 @@ async def _look_up_owner(
         await asyncio.sleep(_OWNER_EVERY_S)
 
 
-def closing(out: Output, run: AsyncRun, view: RunView | None) -> None:
+def closing(out: Output, run: AsyncRun, view: RunView) -> None:
     """The last lines: how it ended, what failed and why, what came out."""
-    state = RunState(run.run_id) if view is None else view.state
+    state = view.state
     failed = [task for task in run.tasks.values() if task.state == "FAILED"]
     for task in failed[:5]:
         out.line(f"{task.id} failed after {task.attempts} attempt(s): {task.error or task.reason}", "red")

@@ -67,12 +67,12 @@ def check(targets: tuple[str, ...]) -> int:
                             "version": definition.hash,
                             "tasks": len(definition.tasks),
                             "unsupported": missing,
-                            "notes": [str(note) for note in definition.notes],
+                            "notes": list(target.notes),
                         }
                     )
                 else:
                     now.out.line(f"{text}: {definition.id} {definition.hash[:12]}, {len(definition.tasks)} tasks, ok")
-                for note in definition.notes:
+                for note in target.notes:
                     now.out.note(f"{text}: {note}")
                 if missing:
                     code = Exit.USAGE
@@ -95,8 +95,9 @@ def check(targets: tuple[str, ...]) -> int:
 def fmt(target: str, write: bool) -> int:
     """Print the normal form of a definition, as YAML."""
     now = session()
-    definition = one_target(target).definition
-    for note in definition.notes:
+    found = one_target(target)
+    definition = found.definition
+    for note in found.notes:
         now.out.note(f"{target}: {note}")
     text = yaml_of(definition)
     if write:
@@ -114,9 +115,9 @@ def fmt(target: str, write: bool) -> int:
 
 def yaml_of(definition: Definition) -> str:
     """The normal form as YAML text."""
-    from indegree.sdk.workflow import Workflow
+    from indegree.sdk.file_write import normal_yaml
 
-    return Workflow.from_definition(definition).to_yaml()
+    return normal_yaml(definition)
 
 
 @workflow.command()
@@ -165,7 +166,7 @@ def list_() -> int:
 async def _list(now: Session) -> int:
     async with now.client() as client:
         catalog = client.catalog
-        rows = []
+        rows: list[dict[str, Any]] = []
         for name in catalog.names():
             pointer = catalog.active.get(name)
             versions = catalog.versions(name)
@@ -196,7 +197,7 @@ async def _list(now: Session) -> int:
                     row["label"],
                     row["tasks"],
                     row["versions"],
-                    moment(int(row["active_since_ms"])),  # type: ignore[call-overload]
+                    moment(row["active_since_ms"]),
                     row["actor"],
                 ]
                 for row in rows
@@ -285,7 +286,7 @@ async def _history(now: Session, name: str) -> int:
     async with now.client() as client:
         _pick(client, name)
         pointer = client.catalog.active.get(name)
-        rows = []
+        rows: list[dict[str, Any]] = []
         for version in client.catalog.versions(name):
             definition = client.catalog.definition(version)
             rows.append(
@@ -305,7 +306,7 @@ async def _history(now: Session, name: str) -> int:
             ["version", "label", "active", "published", "tasks"],
             [
                 [str(row["version"])[:12], row["label"], "active" if row["active"] else "",
-                 moment(int(row["published_ms"] or 0)), row["tasks"]]
+                 moment(row["published_ms"]), row["tasks"]]
                 for row in rows
             ],
         )
@@ -323,6 +324,7 @@ def diff(one: str, other: str) -> int:
 
 async def _diff(now: Session, one: str, other: str) -> int:
     first, second = await _side(now, one), await _side(now, other)
+    first, second = (Definition.from_canonical(side.canonical()) for side in (first, second))  # parameters in one order
     lines = list(
         difflib.unified_diff(yaml_of(first).splitlines(), yaml_of(second).splitlines(), one, other, lineterm="", n=3)
     )

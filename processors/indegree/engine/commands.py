@@ -26,7 +26,9 @@ from indegree.v1.workflow_pb2 import VersionPointer
 _LABEL_CHARS = 200
 
 
-def decide_command(draft: Draft, builder: Builder, command: Command, origin: Origin, definition: Definition | None) -> bool:
+def decide_command(
+    draft: Draft, builder: Builder, command: Command, origin: Origin, definition: Definition | None
+) -> bool:
     """Decides one command; False where it was a repeated message and is passed over.
 
     `definition`: for deploy and activate what the catalog has for its version or label, for a forwarded start what it

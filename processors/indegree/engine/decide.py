@@ -27,11 +27,13 @@ _OPERANDS_BYTES = 8_192
 """Operands recorded with a decision; more are left out, since the values stand in the log anyway."""
 
 
-def advance(draft: Draft, builder: Builder, run: Run) -> None:
-    """Decides what is decidable in a run, until nothing is or the frame is full, and finishes it when nothing is left."""
+def advance(draft: Draft, builder: Builder, run: Run, share: int = 1 << 30) -> None:
+    """Decides what is decidable in a run, until nothing is, the frame is full, or `share` tasks are decided; finishes
+    the run when nothing is left."""
     while run.pending:
-        if draft.full():
+        if share <= 0 or draft.full():
             return
+        share -= 1
         task = run.pending[0]
         if run.ending:
             _cancel(draft, run, task)
@@ -180,7 +182,9 @@ def due(draft: Draft, builder: Builder, owner: Attempt | Run) -> None:
         if owner.holder:
             draft.stop(run.run_id, task, owner.number, owner.generation, owner.holder, "timeout")
         limit = run.plan.queue_timeout_ms[task]
-        error = Error(type="queue_timeout", message=f"no worker began the attempt within its queue_timeout of {limit} ms")
+        error = Error(
+            type="queue_timeout", message=f"no worker began the attempt within its queue_timeout of {limit} ms"
+        )
         attempt_failed(draft, owner, "queue_timeout", error)
     advance(draft, builder, run)
 

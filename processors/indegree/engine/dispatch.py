@@ -134,6 +134,11 @@ class Dispatch:
         """The attempts that were sent to or are bound to a worker, in the order they got there."""
         return list(self._by_worker.get(worker, ()))
 
+    def held_count(self, worker: str) -> int:
+        """How many attempts `held_by` would give."""
+        held = self._by_worker.get(worker)
+        return 0 if held is None else len(held)
+
     # -- deadlines ---------------------------------------------------------------------------------------------------
 
     def hold(self, attempt: Attempt, due_ms: int) -> None:
@@ -170,6 +175,6 @@ class Dispatch:
         return None
 
     def next_due_ms(self) -> int | None:
-        """When `unhold` or `overdue` may have something, or None. Dead entries may make it too early, never too late."""
+        """When `unhold` or `overdue` may have something, or None. Dead entries make it too early, never too late."""
         due = [heap[0][0] for heap in (self._held, self._watched) if heap]
         return min(due) if due else None

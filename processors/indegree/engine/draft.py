@@ -11,6 +11,7 @@ It must never show anything to the outside: only `close` gives the frame and its
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 from indegree.engine.apply import apply
@@ -19,7 +20,7 @@ from indegree.engine.effects import Effects
 from indegree.engine.kinds import Kind
 from indegree.engine.limits import Limits
 from indegree.engine.progress import VISIBLE, Projection
-from indegree.engine.state import Attempt, OutboxEntry, Run, State
+from indegree.engine.state import Attempt, OutboxEntry, State
 from indegree.events.frames import FORMAT
 from indegree.v1.event_pb2 import Event, Frame
 from indegree.v1.task_pb2 import Control
@@ -30,6 +31,8 @@ class Draft:
 
     state, dispatch, limits: of the partition; number: its number; partitions: the cluster's count
     count, size: events so far, and their bytes
+    sealed:      frames that were closed in the middle of an input, to be given away before this one
+    outbox:      entries added by this frame
     stops:       stops so far; `urgent` is False while all of them only answer stale heartbeats
     """
 
@@ -47,6 +50,7 @@ class Draft:
         "number",
         "outbox",
         "partitions",
+        "sealed",
         "size",
         "state",
         "stops",
@@ -61,6 +65,7 @@ class Draft:
         self.partitions = partitions
         self._cause: int | None = None
         self._cause_offset: int | None = None
+        self.sealed: deque[tuple[Frame, Effects]] = deque()
         self._open()
 
     def _open(self) -> None:
@@ -98,7 +103,7 @@ class Draft:
 
         Raises IllegalTransition if the event does not fit: then this core is broken.
         """
-        event = self._frame.events.add(kind=kind, **fields)  # type: ignore[arg-type]  # numbers, not enum values
+        event = self._frame.events.add(kind=kind, **fields)
         if run_id is None:
             run_id = self._last_run
         elif run_id != self._last_run:
@@ -150,6 +155,11 @@ class Draft:
         self.stops.append(Control(worker=worker, stop=stop))
         if why != "stale":
             self.urgent = True
+
+    def seal(self) -> None:
+        """Closes the frame in the middle of an input, whose position it does not move: should the log end there, the
+        input is decided again. Only for facts that may stand twice (parts of a definition)."""
+        self.sealed.append(self.close())
 
     def close(self) -> tuple[Frame, Effects]:
         """The frame, numbered, and what it causes; a new one is open from now on."""

@@ -1,7 +1,7 @@
 """Event kinds as plain integers.
 
-Why: the hot path compares a kind for each event, and reading an enum value through protobuf's generated class costs more
-than applying a small event. A test keeps these numbers equal to `Event.Kind`.
+Why: the hot path compares a kind for each event, and reading an enum value through protobuf's generated class costs
+more than applying a small event. A test keeps these numbers equal to `Event.Kind`.
 
 They are grouped as in event.proto. A number once released never changes its meaning.
 """

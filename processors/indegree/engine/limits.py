@@ -48,7 +48,9 @@ class Limits:
 
     def too_large(self, size: int) -> str:
         """Why an output fails its task."""
-        return f"result too large: {size} > {self.value_bytes} bytes (limits.value_bytes); return a path or a URL instead"
+        return (
+            f"result too large: {size} > {self.value_bytes} bytes (limits.value_bytes); return a path or a URL instead"
+        )
 
     def inputs_too_large(self, task_id: str, size: int) -> str:
         """Why a task whose arguments are too large in sum fails."""

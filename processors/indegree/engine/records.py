@@ -1,11 +1,12 @@
 """Task records: what a worker is told of one attempt.
 
-Why: most arguments are a parent's whole output or a parameter. Decoding and encoding them again would cost more than all
-other work on a task, and would change nothing.
+Why: most arguments are a parent's whole output or a parameter. Decoding and encoding them again would cost more than
+all other work on a task, and would change nothing.
 
-How: for each task of a version a recipe is made once. Arguments that are a whole output, a whole parameter or a constant
-are pieces of JSON text that are joined; everything else is a template that is evaluated. `check` evaluates before a task
-is queued, so that an error in an expression fails the task there; `build` makes the record when a worker is there.
+How: for each task of a version a recipe is made once. Arguments that are a whole output, a whole parameter or a
+constant are pieces of JSON text that are joined; everything else is a template that is evaluated. `check` evaluates
+before a task is queued, so that an error in an expression fails the task there; `build` makes the record when a
+worker is there.
 
 It must never change the state.
 """
@@ -128,9 +129,11 @@ def _piece(name: str, template: Template, graph: Graph) -> Piece:
         return Piece(head, OUTPUT, task=graph.index[parent])
     part = template.part
     if isinstance(part, Whole):
-        match part.node:
-            case Path(name="params", steps=(Literal(value=str(param)),)):
-                return Piece(head, PARAM, param=param)
+        node = part.node
+        if isinstance(node, Path) and node.name == "params" and len(node.steps) == 1:
+            step = node.steps[0]
+            if isinstance(step, Literal) and isinstance(step.value, str):
+                return Piece(head, PARAM, param=step.value)
     return Piece(head, TEMPLATE, template=template)
 
 

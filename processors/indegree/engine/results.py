@@ -15,14 +15,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from indegree.engine import decide
+from indegree.engine import decide, outputs
 from indegree.engine.decide import attempt_failed, text
 from indegree.engine.draft import Draft
 from indegree.engine.kinds import Kind
 from indegree.engine.records import Builder
 from indegree.engine.state import Attempt
 from indegree.engine.states import QUEUED, RUNNING
-from indegree.events import json_values
 from indegree.v1.task_pb2 import Result
 from indegree.v1.value_pb2 import Error
 
@@ -35,8 +34,6 @@ RETURNED: Final = 6
 STOPPED: Final = 7
 
 _FAILURES: Final = frozenset({"error", "timeout", "worker_lost"})
-_PLAIN: Final = frozenset({b"", b"null", b"true", b"false", b'""', b"[]", b"{}", b"0", b"1"})
-"""Outputs that need no parser to be known as JSON."""
 
 
 def decide_result(draft: Draft, builder: Builder, result: Result) -> str:
@@ -179,15 +176,10 @@ def _problem(draft: Draft, result: Result) -> str:
             f"yet in this release; the limit of a result is {draft.limits.value_bytes} bytes (limits.value_bytes)"
         )
     data = output.json
-    if data in _PLAIN:
-        return ""
     if len(data) > draft.limits.value_bytes:
         return draft.limits.too_large(len(data))
-    try:
-        json_values.loads(data, max_depth=draft.limits.json_depth)
-    except json_values.JsonValueError as error:
-        return text(f"the result is not JSON: {error}")[: draft.limits.reason_chars]
-    return ""
+    found = outputs.problem(data, draft.limits.json_depth)
+    return text(found)[: draft.limits.reason_chars] if found else ""
 
 
 def _rejected(draft: Draft, attempt: Attempt, result: Result, state: int) -> None:

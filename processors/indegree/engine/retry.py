@@ -1,6 +1,7 @@
 """Retries: is a failure tried again, and after how long?
 
-Why: two faults are common elsewhere: the delay overflows before it is capped, and the last failure waits one more delay.
+Why: two faults are common elsewhere: the delay overflows before it is capped, and the last failure waits one more
+delay.
 
 How: delay * backoff**(attempt - 1) is compared with its cap in logarithms first, so that nothing is computed that could
 overflow. Jitter takes off up to its share of the delay; it is derived from a hash of run, task and attempt, so that the

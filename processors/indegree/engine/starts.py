@@ -1,12 +1,13 @@
 """Starts: a trigger becomes a run, a repeat, a refusal, or goes on to the partition where it belongs.
 
-Why: the same key twice is one run, however often a client sends it; and every start has an answer that a client finds by
-its request id.
+Why: the same key twice is one run, however often a client sends it; and every start has an answer that a client finds
+by its request id.
 
-How: the order of questions matters. First, where does it belong? An idempotency key belongs to the partition of the key,
-a client-made run id to the partition that it names, all else stays where it landed; what belongs elsewhere goes there
-through the outbox, with its origin, from which its run id is made, so a redelivery makes the same id. Then, is it known?
-A repeat is answered with the first run, whatever became of the workflow since. Only then is it judged on its merits.
+How: the order of questions matters. First, where does it belong? An idempotency key belongs to the partition of the
+key, a client-made run id to the partition that it names, all else stays where it landed; what belongs elsewhere goes
+there through the outbox, with its origin, from which its run id is made, so a redelivery makes the same id. Then, is
+it known? A repeat is answered with the first run, whatever became of the workflow since. Only then is it judged on
+its merits.
 
 It must never start a run of a version whose definition is not on this log: `record` writes it first.
 """
@@ -106,8 +107,8 @@ def _home(draft: Draft, start: Start) -> int:
     of_key = partition_of_key("idempotency", start.workflow, start.idempotency_key, draft.partitions)
     if of_run not in (-1, of_key):
         raise Refused(
-            f"run id {start.run_id!r} names partition {of_run}, but its idempotency key is judged on partition {of_key}: "
-            "leave the run id out"
+            f"run id {start.run_id!r} names partition {of_run}, but its idempotency key is judged on partition "
+            f"{of_key}: leave the run id out"
         )
     return of_key
 
@@ -159,8 +160,8 @@ def _is_repeat(draft: Draft, start: Start, run_id: str, digest: bytes, origin: O
             first, known = keyed.run_id, keyed.digest
             if known != digest:
                 raise Refused(
-                    f"idempotency key {start.idempotency_key!r:.120} stands for run {first}, which was started with other "
-                    "content (version or parameters); use another key, or the same content"
+                    f"idempotency key {start.idempotency_key!r:.120} stands for run {first}, which was started with "
+                    "other content (version or parameters); use another key, or the same content"
                 )
     if known is None:
         live = state.runs.get(run_id)
@@ -172,7 +173,8 @@ def _is_repeat(draft: Draft, start: Start, run_id: str, digest: bytes, origin: O
                 first, known = run_id, ended.digest
         if known is not None and known != digest:
             raise Refused(
-                f"run id {run_id} is used by a run that was started with other content; leave the id out, or make a new one"
+                f"run id {run_id} is used by a run that was started with other content; leave the id out, or make a "
+                "new one"
             )
     if known is None:
         return False
@@ -214,7 +216,9 @@ def unknown(workflow: str, version: str, label: str) -> str:
         return f"workflow {workflow!r} has no version {version!r:.100}: deploy it first (indegree workflow deploy FILE)"
     if label:
         return f"workflow {workflow!r} has no version with the label {label!r:.100}: deploy one with that label first"
-    return f"workflow {workflow!r} is not known, or has no active version: deploy it first (indegree workflow deploy FILE)"
+    return (
+        f"workflow {workflow!r} is not known, or has no active version: deploy it first (indegree workflow deploy FILE)"
+    )
 
 
 def unsupported(definition: Definition) -> str:

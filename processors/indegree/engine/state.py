@@ -59,6 +59,9 @@ class Attempt:
         "worker",
     )
 
+    seq: int
+    heard_ms: int
+
     def __init__(self, run: Run, task: int) -> None:
         self.run = run
         self.task = task
@@ -72,8 +75,7 @@ class Attempt:
         self.timer = 0
         self.place = 0
         self.holder = ""
-        self.seq = 0
-        self.heard_ms = 0
+        # seq and heard_ms are set when it is released and bound, and not read before.
 
 
 class Run:
@@ -84,8 +86,8 @@ class Run:
     not_taken, failed: array('I') or None while all zero
     left:        number of tasks that are not terminal; 0: the run is to be finished
     failures:    number of FAILED tasks without allow_failure; first_failed: index of the first, or -1
-    pending:     decidable tasks in the order they became so, or None: PENDING tasks whose rule is decided; in a run that
-                 ends early (`ending`), all that are not terminal, decided or not
+    pending:     decidable tasks in the order they became so, or None: PENDING tasks whose rule is decided; in a run
+                 that ends early (`ending`), all that are not terminal, decided or not
     attempts:    task -> Attempt, for the tasks that are QUEUED, RUNNING or RETRYING
     outputs:     task -> JSON bytes, for SUCCESS tasks whose output is not null
     reasons:     task -> reason, for SKIPPED tasks; None while there are none

@@ -1,8 +1,8 @@
 """The states of tasks and runs, and every legal transition. Whatever changes a state goes through this table.
 
 A task run begins PENDING and waits for its parents. When its trigger rule is met and its condition holds it is QUEUED
-(TASK_QUEUED), when a worker says so it is RUNNING (TASK_STARTED), and it ends in exactly one of SUCCESS, FAILED, SKIPPED
-and CANCELLED, which are terminal: nothing leaves them.
+(TASK_QUEUED), when a worker says so it is RUNNING (TASK_STARTED), and it ends in exactly one of SUCCESS, FAILED,
+SKIPPED and CANCELLED, which are terminal: nothing leaves them.
 
 A failed attempt is an event (ATTEMPT_FAILED), not a state: right after it the task is RETRYING, and QUEUED again when
 the delay is over, or FAILED when no attempt is left. A short task whose worker reports only its outcome passes from

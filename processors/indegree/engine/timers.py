@@ -2,9 +2,9 @@
 
 Why: most timeouts never fire, and there may be a million of them.
 
-How: one heap. An owner (an attempt or a run) has at most one armed timer and keeps its number in `timer`; an entry whose
-number is not that of its owner any more is dead and is dropped when it comes up. When the heap has doubled since it was
-last cleaned, the dead are thrown out, so it stays within twice what is alive.
+How: one heap. An owner (an attempt or a run) has at most one armed timer and keeps its number in `timer`; an entry
+whose number is not that of its owner any more is dead and is dropped when it comes up. When the heap has doubled
+since it was last cleaned, the dead are thrown out, so it stays within twice what is alive.
 
 Timers are derived state: `apply` arms them, so a replay has them too. It must never decide anything: what a due timer
 means is read from its owner's state.

@@ -1,4 +1,4 @@
-"""`python -m indegree.stream`: one engine process with the settings of the environment (what tests and compose start)."""
+"""`python -m indegree.stream`: one engine process with the settings of the environment, as tests start it."""
 
 from __future__ import annotations
 

@@ -5,7 +5,8 @@ partition over from its log, steps through what arrives, and lets go at the end.
 supervisor, the streams, services, timers and web pages; the consumer, the conductor and the guarantees are ours
 (transport.py). Consumer groups, rebalance, tables, acks and commits are not used.
 
-`run_engine` blocks until the process is told to stop: SIGTERM and SIGINT first have the partitions move to other engines.
+`run_engine` blocks until the process is told to stop: SIGTERM and SIGINT first have the partitions move to other
+engines.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import signal
 import socket
 from collections.abc import Callable, Collection
 from contextlib import aclosing
-from typing import Any
+from typing import Any, cast
 
 import faust
 import yarl
@@ -33,14 +34,14 @@ from indegree.stream.transport import BatchSchema, PartitionAgent, Transport
 log = logging.getLogger(__name__)
 
 
-class EngineApp(faust.App):  # type: ignore[misc]
+class EngineApp(faust.App):
     """Faust's app without a data folder: an engine keeps nothing on its disk."""
 
     async def on_first_start(self) -> None:
         """Faust would make its folders here."""
 
 
-class EngineWorker(faust.Worker):  # type: ignore[misc]
+class EngineWorker(faust.Worker):
     """Faust's worker, which hands the partitions over before it stops."""
 
     def __init__(self, app: EngineApp, engine: Engine, ready: Callable[[str], None] | None) -> None:
@@ -52,7 +53,12 @@ class EngineWorker(faust.Worker):  # type: ignore[misc]
         await super().on_startup_finished()
         gc.collect()
         gc.freeze()  # what is loaded by now stays: no collection looks at it again
-        log.info("engine %s of cluster %s serves http://%s", self._engine.id, self._engine.settings.cluster, self._engine.address)
+        log.info(
+            "engine %s of cluster %s serves http://%s",
+            self._engine.id,
+            self._engine.settings.cluster,
+            self._engine.address,
+        )
         if self._ready is not None:
             self._ready(self._engine.address)
 
@@ -79,13 +85,17 @@ def build(settings: Settings, cluster: Cluster) -> tuple[EngineApp, Engine]:
         Agent=PartitionAgent,
     )
     app.transport = Transport(
-        [yarl.URL("kafka://of-the-settings")], app, settings=settings, inputs=topics.inputs, partitions=cluster.partitions
+        [yarl.URL("kafka://of-the-settings")],
+        app,
+        settings=settings,
+        inputs=topics.inputs,
+        partitions=cluster.partitions,
     )
     tracer = telemetry.configure("indegree-engine", settings.engine.id)
     engine = Engine(settings, cluster.partitions, app, f"{settings.engine.host}:{port}", tracer)
     inputs = app.topic(*topics.inputs, schema=BatchSchema(), acks=False)
 
-    @app.agent(inputs, isolated_partitions=True)  # type: ignore[untyped-decorator]
+    @app.agent(inputs, isolated_partitions=True)
     async def advance(stream: Any) -> None:
         part = engine.partition(stream)
         try:
@@ -100,7 +110,7 @@ def build(settings: Settings, cluster: Cluster) -> tuple[EngineApp, Engine]:
             await engine.end(part)
 
     engine.agent = advance
-    app.service(engine)
+    app.service(cast(Any, engine))  # an instance: Faust starts it as it is
     add_pages(app, engine)
     return app, engine
 

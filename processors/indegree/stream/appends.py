@@ -3,8 +3,8 @@
 Nothing of a frame may be seen outside before `settled` is called with it: that is when it is known to be in force.
 
 - **Offset fence.** The base offset of each acknowledged append must be the end that was expected. A gap means that
-  somebody else wrote: the gap is read, and a higher announcement in it means that we are fenced; a late frame of an older
-  epoch is void for every reader and has only moved the offsets.
+  somebody else wrote: the gap is read, and a higher announcement in it means that we are fenced; a late frame of an
+  older epoch is void for every reader and has only moved the offsets.
 - **Unknown outcome.** An append that failed, or that nobody acknowledged in time, may or may not be in the log. It ends
   this ownership: nothing of it or of what follows is settled, the producer is dropped, and the log tells the next one.
 - A broker that says "duplicate" gives no offset: we go on only if the record at the expected place is our own.
@@ -127,7 +127,9 @@ class Appends:
             return
         left = self._inflight[0].sent_at + self._timeout_s - time.monotonic()
         if left <= 0:
-            self._fail(AppendUnknown(f"an append was not acknowledged within {self._timeout_s:g} s (engine.append_timeout_s)"))
+            self._fail(
+                AppendUnknown(f"an append was not acknowledged within {self._timeout_s:g} s (engine.append_timeout_s)")
+            )
         else:
             self._watch = asyncio.get_running_loop().call_later(left, self._overdue)
 
@@ -189,10 +191,14 @@ class Appends:
         self.gaps += 1
         async with self._reader(self.tail) as reader:
             stop = offset if offset >= 0 else min(await reader.end(), self.tail + 1)
-            await reader.read_until(stop, lambda record: seen.append((record.offset, Frame.FromString(record.value or b""))))
+            await reader.read_until(
+                stop, lambda record: seen.append((record.offset, Frame.FromString(record.value or b"")))
+            )
         for _, frame in seen:
             if frame.format > FORMAT:
-                raise NewerFormat(f"a frame of format {frame.format} stands in the log; this release reads up to {FORMAT}")
+                raise NewerFormat(
+                    f"a frame of format {frame.format} stands in the log; this release reads up to {FORMAT}"
+                )
             if frame.owner and frame.seq == 0 and frame.epoch > self._epoch:
                 raise Fenced(f"epoch {frame.epoch} of {frame.owner} stands in the log; ours was {self._epoch}")
         if offset >= 0:

@@ -41,7 +41,7 @@ class CatalogUnreachable(Exception):
     """The topic could not be read to its end; the question has to be asked again, not answered with None."""
 
 
-class Catalog(Service):  # type: ignore[misc]
+class Catalog(Service):
     """See the module."""
 
     def __init__(self, settings: Settings, **service: Any) -> None:

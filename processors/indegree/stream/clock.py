@@ -42,5 +42,5 @@ class OwnerClock:
 
     def _rebase(self, time_ms: float) -> None:
         # a broker whose clock was set back does not stop our timers: we go on at monotonic speed
-        now = self._now() if self._base_ms else 0.0
+        now = self._now() if self._base_ms else time_ms
         self._base_ms, self._base_at = max(time_ms, now), self._monotonic()

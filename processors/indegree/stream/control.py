@@ -1,7 +1,7 @@
 """Stops: tells a worker that an attempt of its is over (cancelled, timed out, stale).
 
-A stop that is lost costs only time: a heartbeat of an attempt that is not current is answered with a stop again. So stops
-need neither fence nor repetition; a failed one still counts as a failed output of its partition.
+A stop that is lost costs only time: a heartbeat of an attempt that is not current is answered with a stop again. So
+stops need neither fence nor repetition; a failed one still counts as a failed output of its partition.
 """
 
 from __future__ import annotations

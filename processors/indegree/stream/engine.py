@@ -34,11 +34,13 @@ from indegree.events.topics import Topics
 from indegree.ownership.etcd import Etcd, Tls
 from indegree.ownership.session import Session
 from indegree.stream.catalog import Catalog
+from indegree.stream.live import EXTERNAL
 from indegree.stream.log import LogDamaged
 from indegree.stream.metrics import Metrics
 from indegree.stream.outbound import Outbound
-from indegree.stream.partition import EXTERNAL, Partition, Services
+from indegree.stream.partition import Partition
 from indegree.stream.restarts import Restarts
+from indegree.stream.services import Services
 from indegree.stream.spans import Spans
 from indegree.stream.takeover import Fenced, GivenAway
 from indegree.stream.transport import PositionLost
@@ -64,7 +66,7 @@ def limits(settings: Settings) -> Limits:
     )
 
 
-class Engine(Service):  # type: ignore[misc]
+class Engine(Service):
     """Started by the app once Faust runs. `app` is the Faust app, `agent` its PartitionAgent."""
 
     def __init__(
@@ -91,7 +93,9 @@ class Engine(Service):  # type: ignore[misc]
     async def on_start(self) -> None:
         settings, etcd = self.settings, self.settings.etcd
         tls = (
-            Tls(etcd.cafile or None, etcd.certfile or None, etcd.keyfile or None) if etcd.cafile or etcd.certfile else None
+            Tls(etcd.cafile or None, etcd.certfile or None, etcd.keyfile or None)
+            if etcd.cafile or etcd.certfile
+            else None
         )
         self._etcd = Etcd(etcd.endpoints, timeout_s=etcd.timeout_s, user=etcd.username, password=etcd.password, tls=tls)
         self.workers = Workers(settings, changed=self._worker_news, lost=self._worker_lost)
@@ -100,6 +104,7 @@ class Engine(Service):  # type: ignore[misc]
             self.id, settings.cluster, self.partitions, self._etcd,
             take=self.agent.own, give=self.agent.disown, address=self.address,
             metadata={"kind": "engine", "pid": str(os.getpid())}, ttl_s=int(settings.engine.lease_ttl_s),
+            warm_s=int(settings.engine.lease_ttl_s) / 2,
         )  # fmt: skip
         core_limits = limits(settings)
         self.services = Services(
@@ -108,6 +113,7 @@ class Engine(Service):  # type: ignore[misc]
             partitions=self.partitions,
             owner=self.id,
             valid=self.session.valid,
+            warm=self.session.warm,
             consumer=lambda: self.app.consumer,
             new_core=lambda number: PartitionCore(number, self.partitions, core_limits),
             workers=self.workers,
@@ -128,7 +134,9 @@ class Engine(Service):  # type: ignore[misc]
         """Marks this engine as draining and waits until its partitions have moved, at most 10 s."""
         with contextlib.suppress(Exception):
             moved = await self.session.drain(_DRAIN_S)
-            log.info("engine %s: %s", self.id, "all partitions have moved" if moved else "stops with partitions nobody took")
+            log.info(
+                "engine %s: %s", self.id, "all partitions have moved" if moved else "stops with partitions nobody took"
+            )
 
     @property
     def ready(self) -> bool:
@@ -149,9 +157,7 @@ class Engine(Service):  # type: ignore[misc]
         number: int = next(iter(stream.active_partitions)).partition
         channel = stream.channel
         channel.queue.clear()
-        part = Partition(
-            number, self.services, channel, self.restarts.setdefault(number, Restarts()), channel._throw
-        )
+        part = Partition(number, self.services, channel, self.restarts.setdefault(number, Restarts()))
         self.owned[number] = part
         return part
 
@@ -185,7 +191,8 @@ class Engine(Service):  # type: ignore[misc]
         part.restarts.failed(time.monotonic())
         external = isinstance(error, EXTERNAL)
         log.warning(
-            "partition %d stops: %s: %s; starts anew from the log in %.1f s", number, kind, error, part.restarts.delay_s(),
+            "partition %d stops: %s: %s; starts anew from the log in %.1f s",
+            number, kind, error, part.restarts.delay_s(),
             exc_info=None if external else error,
         )  # fmt: skip
         if recovering and not external and part.restarts.failed_in_recovery():
@@ -216,7 +223,7 @@ class Engine(Service):  # type: ignore[misc]
         for part in list(self.owned.values()):
             part.worker_lost(instance)
 
-    @Service.timer(1.0)  # type: ignore[untyped-decorator]
+    @Service.timer(1.0)
     async def _look(self) -> None:
         """Workers that hold attempts and never announced themselves to us are lost too; and the gauges."""
         settled = self.workers.settled

@@ -6,6 +6,7 @@ comes out as one. The only thing that may block is a definition that is not know
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from indegree.events.codec import Undecodable, decode_command, decode_result, decode_trigger
 from indegree.events.definition import Definition
 from indegree.events.topics import RESULTS, TRIGGERS, Topics
-from indegree.events.trace import from_headers
+from indegree.events.trace import from_headers, new_root
 from indegree.stream.catalog import Catalog
 from indegree.v1.task_pb2 import Result
 from indegree.v1.trigger_pb2 import Activate, Command, Deploy, Origin, Start
@@ -40,6 +41,8 @@ class InputReader:
 
     def __init__(self, topics: Topics, number: int, catalog: Catalog) -> None:
         self._topics, self._number, self._catalog = topics.inputs, number, catalog
+        self.received_at = time.monotonic()
+        """When the newest of the records at hand had been fetched: an unknown name is looked up as of then."""
 
     async def read(self, index: int, record: Any) -> Decoded:
         """`record`: an aiokafka record of the input topic `index`. Raises CatalogUnreachable."""
@@ -51,9 +54,8 @@ class InputReader:
                 return Decoded(result=decode_result(value))
             if index == TRIGGERS:
                 start = decode_trigger(value).start
-                return Decoded(
-                    start=start, origin=self._origin(index, record), definition=await self._catalog.resolve(start, time.monotonic())
-                )
+                definition = await self._catalog.resolve(start, self.received_at)
+                return Decoded(start=start, origin=self._origin(index, record), definition=definition)
             command = decode_command(value)
         except Undecodable as error:
             return Decoded(reason=str(error))
@@ -61,10 +63,13 @@ class InputReader:
 
     async def _definition(self, command: Command) -> Definition | None:
         named = names_definition(command)
-        return None if named is None else await self._catalog.resolve(named, time.monotonic())
+        return None if named is None else await self._catalog.resolve(named, self.received_at)
 
     def _origin(self, index: int, record: Any) -> Origin:
         parent, state = from_headers(record.headers)
+        if not parent:  # a new root, derived from the place, so that the same record always makes the same one
+            digest = hashlib.sha256(f"{self._topics[index]}\0{self._number}\0{record.offset}".encode()).digest()
+            parent = new_root(digest[:16], digest[16:24])
         return Origin(
             topic=self._topics[index],
             partition=self._number,
@@ -84,9 +89,8 @@ def names_definition(command: Command) -> Start | Deploy | Activate | None:
         case "activate":
             return command.activate
         case "message":
-            match command.message.WhichOneof("content"):
-                case "start":
-                    return command.message.start.start
-                case "command":
-                    return names_definition(command.message.command)
-    return None
+            if command.message.WhichOneof("content") == "start":
+                return command.message.start.start
+            return names_definition(command.message.command)
+        case _:
+            return None

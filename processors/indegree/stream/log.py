@@ -4,9 +4,10 @@ Why a producer of its own: aiokafka has one request in flight for each producer 
 for task records; and the broker's fence (a producer id and epoch from InitProducerId, under a transactional id that
 belongs to the partition) is a property of a producer.
 
-How the fence works: the batches stay non-transactional, only the producer's identity comes from InitProducerId with the
-transactional id `CLUSTER.events-P`. A new owner's InitProducerId raises the epoch, and from its first write on the broker
-refuses the old owner's. It may be missing (Kafka forgets it after days): the log's own epoch, seq and offset decide.
+How the fence works: the batches stay non-transactional, only the producer's identity comes from InitProducerId with
+the transactional id `CLUSTER.events-P`. A new owner's InitProducerId raises the epoch, and from its first write on
+the broker refuses the old owner's. It may be missing (Kafka forgets it after days): the log's own epoch, seq and
+offset decide.
 
 What it must never do: flush or close gracefully after a failure (`abandon`: what is unsent must not be written later);
 take a second producer id within one ownership; reset a position.
@@ -132,7 +133,9 @@ class LogReader:
         await kafka.assign(self._kafka, {self.tp: self.at})
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
         with contextlib.suppress(Exception):
             await asyncio.wait_for(self._kafka.stop(), 2)
 
@@ -150,8 +153,8 @@ class LogReader:
         end = int((await self._kafka.end_offsets([self.tp]))[self.tp])
         if end < self.at:
             raise LogDamaged(
-                f"{self.tp.topic} partition {self.tp.partition} ends at {end}, but {self.at} records of it had been read: "
-                "acknowledged records are gone (an unclean leader election, or the topic was made anew)"
+                f"{self.tp.topic} partition {self.tp.partition} ends at {end}, but {self.at} records of it had been "
+                "read: acknowledged records are gone (an unclean leader election, or the topic was made anew)"
             )
         return end
 

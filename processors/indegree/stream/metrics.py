@@ -23,13 +23,19 @@ class Metrics:
         PlatformCollector(registry=r)
         GCCollector(registry=r)
         self.inputs = Counter("indegree_inputs", "Records read from the inputs", ["partition", "topic"], registry=r)
-        self.tombstones = Counter("indegree_tombstones", "Input records without a value, skipped", _PARTITION, registry=r)
-        self.refused = Counter("indegree_inputs_refused", "Input records that could not be read or processed", _PARTITION, registry=r)
+        self.tombstones = Counter(
+            "indegree_tombstones", "Input records without a value, skipped", _PARTITION, registry=r
+        )
+        self.refused = Counter(
+            "indegree_inputs_refused", "Input records that could not be read or processed", _PARTITION, registry=r
+        )
         self.frames = Counter("indegree_frames", "Frames in force that were appended", _PARTITION, registry=r)
         self.events = Counter("indegree_events", "Events in those frames", _PARTITION, registry=r)
         self.tasks = Counter("indegree_tasks_sent", "Task records sent to workers", _PARTITION, registry=r)
         self.void = Counter("indegree_void_frames", "Frames read that do not count", _PARTITION, registry=r)
-        self.gaps = Counter("indegree_offset_gaps", "Appends that were not at the expected offset", _PARTITION, registry=r)
+        self.gaps = Counter(
+            "indegree_offset_gaps", "Appends that were not at the expected offset", _PARTITION, registry=r
+        )
         self.takeovers = Counter("indegree_takeovers", "Partitions taken over", registry=r)
         self.stops = Counter("indegree_partition_stops", "Ownerships that ended by an error", ["kind"], registry=r)
         self.append_seconds = Histogram(

@@ -72,7 +72,9 @@ class Outbound:
         self.sent = 0
         self.backlog = 0
 
-    def put(self, topic: str, partition: int, records: Sequence[Record], ticket: Ticket, done: Done | None = None) -> None:
+    def put(
+        self, topic: str, partition: int, records: Sequence[Record], ticket: Ticket, done: Done | None = None
+    ) -> None:
         """Sends these records behind what was put before for the same topic-partition. Never blocks.
 
         `done` is called when all of them are acknowledged.

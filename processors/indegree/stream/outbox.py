@@ -1,14 +1,15 @@
 """Carries out the outbox: what leaves a partition other than tasks and progress.
 
-Entries are facts of the log, numbered for each target, produced after their frame is acknowledged, and sent again by the
-next owner until an event says that they are acknowledged. The receiver keeps the highest number of each source and
-refuses what is not above it, so the order of one target must be kept, and a repeat is harmless.
+Entries are facts of the log, numbered for each target, produced after their frame is acknowledged, and sent again by
+the next owner until an event says that they are acknowledged. The receiver keeps the highest number of each source
+and refuses what is not above it, so the order of one target must be kept, and a repeat is harmless.
 
 - target P: a message to partition P, on its `commands`;
 - WORKFLOWS: an active version or a label, on `workflows`;
 - DEAD_LETTER: a refused input. The entry only says where the record lies: its bytes are read again here.
 
-What it must never do: produce an entry of a frame that is not acknowledged, or count one as sent before all below it are.
+What it must never do: produce an entry of a frame that is not acknowledged, or count one as sent before all below it
+are.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ class Outbox:
                 while self._letters:
                     entry = self._letters[0]
                     letter = DeadLetter.FromString(entry.data)
+                    letter.topic = f"{self._topics.cluster}.{letter.topic}"  # the log holds its short name
                     record = _letter(await originals.read(letter), letter)
                     self._letters.popleft()
                     self._outbound.put(self._topics.dead_letter, 0, [record], self._ticket, self._done(entry))

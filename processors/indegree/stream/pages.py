@@ -7,6 +7,7 @@ from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from indegree.engine.states import TASK_STATES
 from indegree.events.run_ids import InvalidId, partition_of_run
 from indegree.stream.engine import Engine
 
@@ -40,7 +41,9 @@ def add_pages(app: Any, engine: Engine) -> None:
         core = part.core if part is not None and part.serving else None
         if core is None:
             owner = engine.session.members().owners.get(number)
-            return _json(self, {"error": f"partition {number} is not owned here", "owner": getattr(owner, "member", owner)}, 421)
+            return _json(
+                self, {"error": f"partition {number} is not owned here", "owner": getattr(owner, "member", owner)}, 421
+            )
         found = core.run(run_id)
         if found is None:
             return _json(self, {"error": f"run {run_id} is not under way: it has ended, or never began"}, 404)
@@ -81,4 +84,30 @@ def engine_view(engine: Engine) -> dict[str, Any]:
             }
             for known in engine.workers.all()
         },
+    }
+
+
+def run_view(run: Any, epoch: int) -> dict[str, Any]:
+    """What /runs/ID shows of a run that is under way."""
+    plan = run.plan
+    tasks = {}
+    for index, task_id in enumerate(plan.ids):
+        attempt = run.attempts.get(index)
+        task: dict[str, Any] = {"state": TASK_STATES[run.states[index]]}
+        if attempt is not None:
+            task["attempt"] = attempt.number
+            if attempt.worker or attempt.holder:
+                task["worker"] = attempt.worker or attempt.holder
+        if run.reasons is not None and index in run.reasons:
+            task["reason"] = run.reasons[index]
+        tasks[task_id] = task
+    return {
+        "run_id": run.run_id,
+        "workflow": plan.workflow,
+        "version": plan.version,
+        "state": "RUNNING",
+        "started_ms": run.started_ms,
+        "position": run.position,
+        "epoch": epoch,
+        "tasks": tasks,
     }

@@ -1,8 +1,8 @@
 """The public progress records of one owned partition: in order, without a gap, a repeat only with the same id.
 
-Progress is a projection of the event log. It has a fence of its own (a transactional id `CLUSTER.progress-P`, see log.py).
-A new owner appends a marker, which fences the old one, reads the records before it back, and goes on after the last
-position (epoch, seq, index) that it finds; what the log holds beyond that is produced again by replay.
+Progress is a projection of the event log. It has a fence of its own (a transactional id `CLUSTER.progress-P`, see
+log.py). A new owner appends a marker, which fences the old one, reads the records before it back, and goes on after
+the last position (epoch, seq, index) that it finds; what the log holds beyond that is produced again by replay.
 
 `position` is what is acknowledged; it goes into the next frame, so that recovery knows where to look.
 
@@ -38,10 +38,11 @@ def position_of(message: ProgressPosition) -> Position:
 
 
 class ProgressLog:
-    """Made for one ownership. `failed` is called with the first error of an append; nothing is sent after it."""
+    """Made for one ownership. `failed` (to be set) is called with the first error; nothing is sent after it."""
 
-    def __init__(self, settings: Settings, topic: str, partition: int, failed: Callable[[BaseException], None]) -> None:
-        self._settings, self._failed = settings, failed
+    def __init__(self, settings: Settings, topic: str, partition: int) -> None:
+        self._settings = settings
+        self.failed: Callable[[BaseException], None] = lambda error: None
         self._json = settings.engine.progress_format == "json"
         self._log = EventLog(settings, topic, partition)
         self._waiting: deque[Progress] = deque()
@@ -147,7 +148,7 @@ class ProgressLog:
     def _fail(self, error: BaseException) -> None:
         if self._error is None:
             self._error = error
-            self._failed(error)
+            self.failed(error)
 
     def _encode(self, progress: Progress) -> Record:
         value = progress_json(progress) if self._json else progress.SerializeToString()

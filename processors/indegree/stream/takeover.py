@@ -2,7 +2,8 @@
 
 The order matters:
 
-1. find where to begin: the newest frames say it (`recover_from`); what they say is checked once the log has been judged;
+1. find where to begin: the newest frames say it (`recover_from`); what they say is checked once the log has been
+judged;
 2. read the log to its end, and go on reading while the earlier owner has not let go (warm);
 3. once granted and the lease is proven: InitProducerId, then an announcement with an epoch above every epoch seen, in
    force or void. That append is the write that fences;
@@ -79,7 +80,9 @@ class Recovery:
         self.closed = frame.closed
         if frame.HasField("progress"):
             self._acknowledge(position_of(frame.progress))
-        if verdict is Verdict.IN_FORCE:
+        if verdict is Verdict.ANNOUNCEMENT:
+            self.core.replay(frame)
+        else:
             position = (frame.epoch, frame.seq, 0)
             if position[:2] < self.acknowledged[:2]:
                 self.core.replay(frame)
@@ -119,6 +122,7 @@ async def take_over(
     number: int,
     grant: Grant,
     valid: Callable[[], bool],
+    warm: Callable[[], None],
     new_core: Callable[[], PartitionCore],
     owner: str,
 ) -> Owned:
@@ -128,6 +132,7 @@ async def take_over(
     """
     async with LogReader(settings, topic, number) as reader:
         recovery = await _replay(reader, new_core)
+        warm()
         while not grant.granted.is_set():
             try:
                 async with asyncio.timeout(_WARM_S):
@@ -140,7 +145,9 @@ async def take_over(
         since = time.monotonic()
         event_log = EventLog(settings, topic, number)
         try:
-            return await _announce(reader, recovery, event_log, grant, valid, owner, since, settings.engine.append_timeout_s)
+            return await _announce(
+                reader, recovery, event_log, grant, valid, owner, since, settings.engine.append_timeout_s
+            )
         except BaseException:
             await event_log.abandon()
             raise
@@ -151,8 +158,8 @@ async def _replay(reader: LogReader, new_core: Callable[[], PartitionCore]) -> R
     begin, end = await reader.bounds()
     if begin and begin == end:
         raise LogDamaged(
-            f"{reader.tp.topic} partition {reader.tp.partition} is empty but begins at {begin}: its frames were deleted; "
-            "restore the topic, or make it anew together with the inputs"
+            f"{reader.tp.topic} partition {reader.tp.partition} is empty but begins at {begin}: its frames were "
+            "deleted; restore the topic, or make it anew together with the inputs"
         )
     start = await _where_to_begin(reader, begin, end)
     while True:
@@ -192,7 +199,9 @@ async def _read(reader: LogReader, recovery: Recovery, stop: int) -> None:
     try:
         await reader.read_until(stop, recovery.use)
     except OffsetOutOfRangeError as error:
-        raise LogDamaged(f"{reader.tp.topic} partition {reader.tp.partition} has nothing at offset {reader.at}: {error}") from error
+        raise LogDamaged(
+            f"{reader.tp.topic} partition {reader.tp.partition} has nothing at offset {reader.at}: {error}"
+        ) from error
 
 
 async def _announce(
@@ -213,22 +222,25 @@ async def _announce(
             raise GivenAway(f"partition {reader.tp.partition}: {grant.ending}")
         if not valid():
             raise Fenced("the lease is not proven")
-        if recovery.last is not None:
-            clock.not_before(recovery.last.time_ms)
+        clock.not_before(recovery.core.state.time_ms)
         takeover_id = os.urandom(16)
         epoch = max(recovery.highest_epoch, recovery.core.state.epoch) + 1
         closed = recovery.closed
-        frame = _announcement(recovery, epoch, owner, takeover_id, max(clock.now_ms(), int(time.time() * 1000)))
+        frame = _announcement(recovery, epoch, owner, takeover_id, clock.now_ms())
         async with asyncio.timeout(timeout_s):
             metadata = await (await event_log.send(frame.SerializeToString()))
         clock.acknowledged(metadata.timestamp)
         await _read(reader, recovery, max(await reader.end(), metadata.offset + 1))
         if recovery.rule.takeover_id == takeover_id:
-            recovery.closed = closed and recovery.rule.seq == 0
-            return Owned(recovery, event_log, clock, epoch, reader.at, takeover_id.hex(), (time.monotonic() - since) * 1000)
+            recovery.closed = closed
+            return Owned(
+                recovery, event_log, clock, epoch, reader.at, takeover_id.hex(), (time.monotonic() - since) * 1000
+            )
         if recovery.rule.epoch > epoch:
             raise Fenced(f"epoch {recovery.rule.epoch} of {recovery.rule.owner} stands behind our epoch {epoch}")
-        log.info("partition %d: epoch %d was taken by %s; announces again", reader.tp.partition, epoch, recovery.rule.owner)
+        log.info(
+            "partition %d: epoch %d was taken by %s; announces again", reader.tp.partition, epoch, recovery.rule.owner
+        )
 
 
 def _announcement(recovery: Recovery, epoch: int, owner: str, takeover_id: bytes, time_ms: int) -> Frame:
@@ -236,7 +248,9 @@ def _announcement(recovery: Recovery, epoch: int, owner: str, takeover_id: bytes
     frame = Frame(format=FORMAT, epoch=epoch, owner=owner, takeover_id=takeover_id, time_ms=time_ms)
     frame.next.extend(recovery.core.state.next)
     last = recovery.last
-    frame.recover_from.CopyFrom(last.recover_from if last is not None and last.HasField("recover_from") else recovery.begin)
+    frame.recover_from.CopyFrom(
+        last.recover_from if last is not None and last.HasField("recover_from") else recovery.begin
+    )
     if recovery.acknowledged != NOWHERE:
         frame.progress.epoch, frame.progress.seq, frame.progress.index = recovery.acknowledged
     return frame

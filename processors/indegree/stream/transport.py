@@ -4,10 +4,11 @@ Why: Faust moves partitions with consumer groups, and each move stops every stre
 and the event log holds the positions, so nothing of that is wanted: no group, no commit, no rebalance.
 
 How it works. `OwnedConsumer` assigns all partitions of all inputs to one aiokafka consumer once, paused (aiokafka's
-`assign` would drop every position, also of partitions that stay). To own a partition is to seek and resume, to lose it is
-to pause. One Faust message carries one fetched `Batch`; while a partition's stream is busy, what arrives joins the batch
-that waits, so that the next frame holds all of it (group commit). `OwnedConductor` routes a topic-partition to the one
-stream that owns its number. `PartitionAgent` runs one actor for each owned number, restarted by `PartitionSupervisor`.
+`assign` would drop every position, also of partitions that stay). To own a partition is to seek and resume, to lose
+it is to pause. One Faust message carries one fetched `Batch`; while a partition's stream is busy, what arrives joins
+the batch that waits, so that the next frame holds all of it (group commit). `OwnedConductor` routes a topic-partition
+to the one stream that owns its number. `PartitionAgent` runs one actor for each owned number, restarted by
+`PartitionSupervisor`.
 
 What it must never do: leave fetched records unread in aiokafka (it then backs off the whole node: throttle by pausing);
 deliver a batch of an earlier ownership to a later one (see `Batch.void`); reset a position that Kafka does not have.
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError
@@ -77,7 +78,7 @@ class Batch:
         self.records, self.taken, self._resume = [], True, None
 
 
-class BatchSchema(Schema):  # type: ignore[misc]
+class BatchSchema(Schema[Any, Any]):
     """Hands a `Batch` through Faust's stream as it is."""
 
     def compile(self, app: Any, **_: Any) -> Any:
@@ -87,10 +88,11 @@ class BatchSchema(Schema):  # type: ignore[misc]
         return decode
 
 
-class OwnedConsumer(Consumer):  # type: ignore[misc]
-    """One aiokafka consumer on the app's own loop, for all input partitions (no thread: no cross-thread call per fetch)."""
+class OwnedConsumer(Consumer):
+    """One aiokafka consumer for all input partitions, on the app's own loop (no cross-thread call per fetch)."""
 
     consumer_stopped_errors = (ConsumerStoppedError,)
+    transport: Transport
     kafka: AIOKafkaConsumer
 
     async def on_start(self) -> None:
@@ -111,8 +113,8 @@ class OwnedConsumer(Consumer):  # type: ignore[misc]
             count = await kafka.partition_count(self.kafka, name)
             if count != partitions:
                 raise PositionLost(
-                    f"topic {name} has {count} partitions, but the cluster has {partitions}: a run lives on the partition "
-                    "that its id names, so the count may not change; make the topic again with that count"
+                    f"topic {name} has {count} partitions, but the cluster has {partitions}: a run lives on the "
+                    "partition that its id names, so the count may not change; make the topic again with that count"
                 )
         tps = [TopicPartition(name, p) for name in names for p in range(partitions)]
         self.kafka.assign(tps)
@@ -175,7 +177,7 @@ class OwnedConsumer(Consumer):  # type: ignore[misc]
 
     def _message(self, tp: TP, batch: Batch, offset: int, timestamp_s: float, timestamp_type: int) -> Any:
         return ConsumerMessage(
-            tp.topic, tp.partition, offset, timestamp_s, timestamp_type, (), None, batch, None, 0, 0, tp,
+            tp.topic, tp.partition, offset, timestamp_s, timestamp_type, [], None, cast(Any, batch), None, 0, 0, tp,
             generation_id=self.app.consumer_generation_id,
         )  # fmt: skip
 
@@ -209,7 +211,9 @@ class OwnedConsumer(Consumer):  # type: ignore[misc]
             for tp, batch in fresh:
                 last = batch.records[-1] if batch.records else None
                 if last is not None:
-                    await self.callback(self._message(tp, batch, last.offset, last.timestamp / 1000, last.timestamp_type))
+                    await self.callback(
+                        self._message(tp, batch, last.offset, last.timestamp / 1000, last.timestamp_type)
+                    )
 
     def _lost(self, error: OffsetOutOfRangeError) -> None:
         """Stops the partitions whose position Kafka does not have; the others go on."""
@@ -220,7 +224,9 @@ class OwnedConsumer(Consumer):  # type: ignore[misc]
             channel = self._channels.get(tp)
             if channel is not None:
                 channel._throw(
-                    PositionLost(f"{tp.topic} partition {tp.partition} has no record at offset {offset}, where to go on")
+                    PositionLost(
+                        f"{tp.topic} partition {tp.partition} has no record at offset {offset}, where to go on"
+                    )
                 )
 
     # -- what Faust asks of a consumer. Positions are in the event log: nothing of its committing and seeking is used
@@ -276,11 +282,11 @@ class OwnedConsumer(Consumer):  # type: ignore[misc]
     async def create_topic(self, *args: Any, **kwargs: Any) -> None:
         """Topics are made and checked by indegree.events.admin, never in passing."""
 
-    def key_partition(self, topic: str, key: bytes, partition: int | None = None) -> int | None:
+    def key_partition(self, topic: str, key: bytes | None, partition: int | None = None) -> int | None:
         raise NotImplementedError("a record's partition is named by its run id")
 
 
-class OwnedConductor(Conductor):  # type: ignore[misc]
+class OwnedConductor(Conductor):
     """Adds and removes one partition's stream without Faust's clear-and-rebuild and without stopping the flow."""
 
     def _compile_message_handler(self) -> Any:
@@ -293,8 +299,9 @@ class OwnedConductor(Conductor):  # type: ignore[misc]
 
     def open(self, channel: Any) -> None:
         for tp in channel.active_partitions:
-            self._tp_index[tp] = {channel}
-            self._tp_to_callback[tp] = self._build_handler(tp, self._tp_index[tp])
+            channels: Any = {channel}
+            self._tp_index[tp] = channels
+            self._tp_to_callback[tp] = self._build_handler(tp, channels)
 
     def close(self, channel: Any) -> None:
         for tp in channel.active_partitions:
@@ -303,18 +310,18 @@ class OwnedConductor(Conductor):  # type: ignore[misc]
         self._topics.discard(channel)
 
 
-class OutputProducer(driver.Producer):  # type: ignore[misc]
+class OutputProducer(driver.Producer):
     """Faust's producer, opened from our settings. Everything goes out through `indegree.stream.outbound`."""
 
     def _new_producer(self, transactional_id: str | None = None) -> AIOKafkaProducer:
-        return kafka.producer(self.transport.settings)
+        return kafka.producer(cast(Transport, self.transport).settings)
 
     @property
     def kafka(self) -> AIOKafkaProducer:
         return self._ensure_producer()
 
 
-class Transport(driver.Transport):  # type: ignore[misc]
+class Transport(driver.Transport):
     """Faust's aiokafka transport with our consumer, conductor and producer."""
 
     Consumer, Conductor, Producer = OwnedConsumer, OwnedConductor, OutputProducer
@@ -324,17 +331,17 @@ class Transport(driver.Transport):  # type: ignore[misc]
         self.settings, self.inputs, self.partitions = settings, inputs, partitions
 
 
-class PartitionSupervisor(OneForOneSupervisor):  # type: ignore[misc]
+class PartitionSupervisor(OneForOneSupervisor):
     """Starts a crashed actor anew, at once and however often: the new body waits out its own backoff.
 
-    Faust's own gives up after 100 restarts in a second by ending the process, and finds actors by an index that is wrong
-    once one has been removed.
+    Faust's own gives up after 100 restarts in a second by ending the process, and finds actors by an index that is
+    wrong once one has been removed.
     """
 
     async def restart_service(self, service: Any) -> None:
         if service not in self._services or self.replacement is None:
             return
-        new = await self.replacement(service, 0)
+        new: Any = await self.replacement(service, 0)
         if service not in self._services:  # given away meanwhile: the new one must not live
             new.cancel()
             return
@@ -344,7 +351,7 @@ class PartitionSupervisor(OneForOneSupervisor):  # type: ignore[misc]
         self._index[new] = 0
 
 
-class PartitionAgent(Agent):  # type: ignore[misc]
+class PartitionAgent(Agent):
     """One actor per owned partition number; its stream carries that partition of every input topic. None at boot."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -360,20 +367,25 @@ class PartitionAgent(Agent):  # type: ignore[misc]
     def actor(self, number: int) -> Any:
         """The actor that runs the partition, or None."""
         tps = self.tps(number)
-        return next((actor for actor in self.supervisor._services if actor.active_partitions == tps), None)
+        return next(
+            (actor for actor in cast(Any, self.supervisor)._services if actor.active_partitions == tps),
+            None,
+        )
 
     async def own(self, number: int) -> None:
         """Starts the partition's actor. Returns at once; the actor's body takes over."""
         actor = await self._start_for_partitions(self.tps(number))
-        self.app.topics.open(actor.stream.channel)
+        cast(OwnedConductor, self.app.topics).open(cast(Any, actor).stream.channel)
 
     async def disown(self, number: int) -> None:
         """Ends the partition's actor and waits until its body has drained."""
         actor = self.actor(number)
         if actor is None:
             return
-        self.app.consumer.close_partitions(actor.active_partitions)  # before the conductor forgets them
-        self.app.topics.close(actor.stream.channel)
+        cast(OwnedConsumer, self.app.consumer).close_partitions(
+            actor.active_partitions
+        )  # before the conductor forgets them
+        cast(OwnedConductor, self.app.topics).close(actor.stream.channel)
         self.supervisor.discard(actor)  # first: the supervisor restarts an actor whose task has ended by an error
         actor.cancel()  # ends the stream; the agent's body runs on to its end and drains
         await actor.actor_task

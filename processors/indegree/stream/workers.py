@@ -4,8 +4,8 @@ Every engine reads the whole compacted topic once, then its tail. A worker annou
 leaves puts a tombstone; one that dies is noticed because its announcements stop (`worker_timeout_s`, by this process's
 monotonic clock: nobody else's clock is trusted).
 
-What stands on the topic from before we started may be long dead. Such a worker is sent nothing until it announces itself
-again, and counts as lost when it has not done so within the timeout.
+What stands on the topic from before we started may be long dead. Such a worker is sent nothing until it announces
+itself again, and counts as lost when it has not done so within the timeout.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Known:
         return max(1, slots * 2 // max(2, self.worker.senders)) if slots else 0
 
 
-class Workers(Service):  # type: ignore[misc]
+class Workers(Service):
     """The table. `changed`: something may be sent that could not be before. `lost(instance)`: it is gone for good."""
 
     def __init__(
@@ -160,7 +160,9 @@ class Workers(Service):  # type: ignore[misc]
         for instance in gone:
             known = self._known.pop(instance)
             if known.live:
-                log.warning("worker %s is lost: no announcement for %.0f s", instance, self._settings.engine.worker_timeout_s)
+                log.warning(
+                    "worker %s is lost: no announcement for %.0f s", instance, self._settings.engine.worker_timeout_s
+                )
         if gone:
             self._index()
         for instance in gone:

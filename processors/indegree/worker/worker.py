@@ -94,6 +94,26 @@ class Worker:
             raise RuntimeError("the worker has not been started")
         return self._runner
 
+    @property
+    def started(self) -> bool:
+        """True once it has connected; stays true after the stop."""
+        return self._runner is not None
+
+    @property
+    def senders(self) -> int:
+        """Engines heard from lately."""
+        return self._senders.count()
+
+    @property
+    def results_acknowledged(self) -> int:
+        """Results that Kafka has acknowledged."""
+        return 0 if self._outgoing is None else self._outgoing.acknowledged
+
+    @property
+    def results_repeated(self) -> int:
+        """Appends of results that had to be repeated."""
+        return 0 if self._outgoing is None else self._outgoing.repeated
+
     async def __aenter__(self) -> Worker:
         await self.start()
         return self

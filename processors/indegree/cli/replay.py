@@ -1,0 +1,245 @@
+"""`indegree replay`: a run's, or a partition's, state at any point, from the event log alone.
+
+Why: "the log is the truth" is worth something only if anybody can check it: this shows what an engine that recovers
+would know, at any position, without asking an engine.
+
+How: the frames in force (eventlog.py) go through the engine's own `PartitionCore.replay`; the run's transitions are what
+that replay yields, and the state at a position is their sum up to there. Nothing but `events` is read (and the
+definitions' texts stand in it too).
+
+It must never ask an engine or the progress topic, else it would prove nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+
+import click
+
+from indegree.engine.core import PartitionCore
+from indegree.engine.state import Run
+from indegree.engine.states import TASK_STATES
+from indegree.events import run_ids
+from indegree.events.frames import Verdict
+from indegree.events.topics import Topics
+from indegree.sdk.client_errors import InvalidStart, RunNotFound
+from indegree.sdk.client_events import RunEvent, RunState, TaskView
+from indegree.sdk.client_reading import open_reader
+from indegree.v1.progress_pb2 import Progress
+
+from .eventlog import read_log
+from .exits import Exit
+from .live import plain_line
+from .output import moment, span
+from .session import IndegreeCommand, Session, session
+from .watching import event_json
+
+_SLACKS_MS = (60_000, None)  # before the run id's time, since clocks differ; then the whole log
+
+
+@click.command(cls=IndegreeCommand)
+@click.argument("run_id", required=False, metavar="[RUN]")
+@click.option("--partition", type=int, metavar="P", help="The whole partition instead of one run.")
+@click.option("--at", type=int, metavar="POSITION", help="As of this position of the run (or offset of the partition's log).")
+@click.option("--history", is_flag=True, help="Every transition up to there.")
+def replay(run_id: str | None, partition: int | None, at: int | None, history: bool) -> int:
+    """Rebuild a run's or a partition's state at any position, from the event log alone.
+
+    \b
+      indegree replay RUN --at 7        the run as it was after its 7th transition
+      indegree replay --partition 3     what an engine would recover
+    """
+    now = session()
+    if (run_id is None) == (partition is None):
+        raise click.UsageError("name a run, or give --partition")
+    if run_id is not None:
+        return now.run(_run(now, run_id, at, history=history))
+    assert partition is not None
+    return now.run(_partition(now, partition, at))
+
+
+async def _count(now: Session) -> int:
+    reader, count = await open_reader(now.settings, Topics(now.settings.cluster).events)
+    await reader.stop()
+    return count
+
+
+async def _run(now: Session, run_id: str, at: int | None, *, history: bool) -> int:
+    run_ids.time_of_run(run_id)
+    partition = run_ids.partition_of_run(run_id)
+    count = await _count(now)
+    if partition >= count:
+        raise RunNotFound(f"run {run_id!r} names a partition that the cluster does not have ({count})")
+    for slack_ms in _SLACKS_MS:
+        time_ms = None if slack_ms is None else max(0, run_ids.time_of_run(run_id) - slack_ms)
+        found = await _Replayed.of(now, run_id, partition, count, time_ms, at)
+        if found is not None:
+            _print(now, found, at, history=history)
+            return Exit.SUCCESS
+    raise RunNotFound(
+        f"the start of run {run_id!r} is not on the event log of partition {partition}: check the id and the cluster's name"
+    )
+
+
+class _Replayed:
+    """What the log says about one run. `live`: the engine's own view of it, while it has not ended."""
+
+    def __init__(self, run_id: str) -> None:
+        self.state = RunState(run_id)
+        self.events: list[RunEvent] = []
+        self.ids: tuple[str, ...] = ()
+        self.live: Run | None = None
+        self.frames = 0
+        self.voids = 0
+        self.first = -1
+        self.last = -1
+        self.epochs: list[int] = []
+        self.took_s = 0.0
+
+    @classmethod
+    async def of(
+        cls, now: Session, run_id: str, partition: int, count: int, time_ms: int | None, at: int | None
+    ) -> _Replayed | None:
+        """None: the run's start was not met."""
+        found = cls(run_id)
+        core = PartitionCore(partition, count)
+        begun = time.monotonic()
+        async for read in read_log(now.settings, partition, time_ms=time_ms, void=True):
+            if read.verdict is Verdict.VOID:
+                found.voids += 1
+                continue
+            found.first = read.offset if found.first < 0 else found.first
+            found.last = read.offset
+            found.frames += 1
+            records: list[Progress] = []
+            core.replay(read.frame, records)
+            for record in records:
+                if record.run_id == run_id and (at is None or record.position <= at):
+                    event = RunEvent.of(record)
+                    if found.state.apply(event):
+                        found.events.append(event)
+                        if event.epoch not in found.epochs:
+                            found.epochs.append(event.epoch)
+            run = core.run(run_id)
+            if run is not None:
+                found.live, found.ids = run, run.plan.ids
+            if found.state.ended or (at is not None and found.state.position >= at):
+                break
+        found.took_s = time.monotonic() - begun
+        if not found.events:
+            return None
+        if found.ids:
+            known = {name: TaskView(name) for name in found.ids}
+            known.update({name: task for name, task in found.state.tasks.items() if name in known})
+            found.state.tasks = known
+        return found
+
+
+def _print(now: Session, found: _Replayed, at: int | None, *, history: bool) -> None:
+    state, out = found.state, now.out
+    if at is not None and at > state.position:
+        out.note(f"the run's last position is {state.position}")
+    if out.json_lines:
+        out.value(
+            {
+                "run_id": state.run_id,
+                "workflow": state.workflow,
+                "version": state.version,
+                "state": state.state,
+                "reason": state.reason,
+                "position": state.position,
+                "epochs": found.epochs,
+                "frames": found.frames,
+                "void_frames": found.voids,
+                "offsets": [found.first, found.last],
+                "tasks": [
+                    {"id": task.id, "state": task.state, "attempts": task.attempts, "output": task.output}
+                    for task in state.tasks.values()
+                ],
+                **({"history": [event_json(event) for event in found.events]} if history else {}),
+            }
+        )
+        return
+    out.line(f"{state.workflow}  {state.run_id}  {state.state} at position {state.position}", "bold")
+    if state.reason:
+        out.line(f"reason    {state.reason}")
+    out.line(f"version   {state.version[:12]}; epochs {', '.join(map(str, found.epochs))}")
+    out.line()
+    if history:
+        for event in found.events:
+            out.line(f"{event.position:>5}  {plain_line(event)}")
+    elif len(state.tasks) <= 200:
+        out.table(
+            ["task", "state", "attempts", "took", "reason"],
+            [
+                [
+                    task.id,
+                    task.state,
+                    task.attempts or "",
+                    span(task.finished_ms - task.started_ms) if task.started_ms and task.finished_ms else "",
+                    task.reason,
+                ]
+                for task in state.tasks.values()
+            ],
+        )
+    else:
+        for word, number in Counter(task.state for task in state.tasks.values()).most_common():
+            out.line(f"{number:>8}  {word}")
+    partition = run_ids.partition_of_run(state.run_id)
+    words = f"source: the event log alone, partition {partition}, offsets {found.first} to {found.last}"
+    out.note(f"{words}: {found.frames} frames in force, {found.voids} void, {found.took_s:.2f} s")
+
+
+async def _partition(now: Session, partition: int, at: int | None) -> int:
+    count = await _count(now)
+    if not 0 <= partition < count:
+        raise InvalidStart(f"partition {partition}: the cluster has 0 to {count - 1}")
+    core = PartitionCore(partition, count)
+    begun = time.monotonic()
+    frames = voids = events = 0
+    owner, last = "", -1
+    async for read in read_log(now.settings, partition, void=True):
+        if at is not None and read.offset > at:
+            break
+        if read.verdict is Verdict.VOID:
+            voids += 1
+            continue
+        owner = read.frame.owner or owner
+        core.replay(read.frame)
+        frames, events, last = frames + 1, events + len(read.frame.events), read.offset
+    picture = _partition_view(core, owner, last)
+    picture |= {"frames": frames, "void_frames": voids, "events": events}
+    if now.out.json_lines:
+        now.out.value(picture)
+        return Exit.SUCCESS
+    now.out.line(f"partition {partition} at offset {last}", "bold")
+    for name, value in picture.items():
+        if name not in ("partition", "offset", "time_ms"):
+            shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+            now.out.line(f"{name.replace('_', ' '):<18}{shown if shown not in ('', []) else '-'}")
+    now.out.line(f"{'time':<18}{moment(picture['time_ms'])}")
+    now.out.note(f"source: the event log alone, {frames} frames in force, {time.monotonic() - begun:.2f} s")
+    return Exit.SUCCESS
+
+
+def _partition_view(core: PartitionCore, owner: str, offset: int) -> dict[str, Any]:
+    state = core.state
+    tasks: Counter[str] = Counter()
+    for run in state.runs.values():
+        for code, number in Counter(run.states).items():
+            tasks[TASK_STATES[code]] += number
+    return {
+        "partition": core.number,
+        "offset": offset,
+        "owner": owner,
+        "epoch": state.epoch,
+        "seq": state.seq,
+        "time_ms": state.time_ms,
+        "live_runs": len(state.runs),
+        "tasks": dict(tasks),
+        "next": dict(zip(("triggers", "commands", "results"), state.next, strict=False)),
+        "versions": len(state.versions),
+        "outbox": sum(len(entries) for entries in state.outbox.values()),
+    }

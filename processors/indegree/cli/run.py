@@ -1,0 +1,126 @@
+"""`indegree run`: a workflow, all in one, on this machine.
+
+Why: the shortest way from a file to a run that one can watch.
+
+How: the definition is checked and the parameters are bound before anything is started. Then stack, engine and worker
+(alone.py), one start through the ordinary client, the live view, and the exit code of the run.
+
+It must never use a cluster that it did not make: see alone.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import click
+
+from indegree.events import admin
+from indegree.events.definition import TaskKind
+from indegree.sdk.client_async import AsyncClient
+from indegree.sdk.client_run import AsyncRun
+
+from .alone import Alone, alone, tidy
+from .live import RunView
+from .params import read_params
+from .session import IndegreeCommand, Session, session
+from .targets import Target, one_target
+from .watching import watch
+
+_CANCEL_S = 10.0
+
+
+@click.command(cls=IndegreeCommand)
+@click.argument("target", metavar="FILE|MODULE[:OBJECT]")
+@click.option("-p", "pairs", multiple=True, metavar="NAME=VALUE", help="A parameter; repeat it.")
+@click.option("--params", "source", metavar="FILE", help="All parameters as JSON; - is stdin.")
+@click.option("--slots", type=int, default=16, show_default=True, help="Tasks at the same time.")
+@click.option("--timeout", type=float, metavar="SECONDS", help="Cancel it and exit 5 after this.")
+def run(target: str, pairs: tuple[str, ...], source: str | None, slots: int, timeout: float | None) -> int:
+    """Run a workflow, all in one: brings up what is missing, runs it, shows it, takes it down again.
+
+    \b
+      indegree run examples/hello/hello.yaml -p name=Ada
+      indegree run examples/hello/hello.py
+
+    It runs the functions and the shell commands of that workflow. Its cluster is its own.
+    """
+    now = session()
+    found = one_target(target)
+    if missing := found.definition.unsupported():
+        raise click.UsageError(f"{target}: not supported yet in this release: {', '.join(missing)}")
+    params = read_params(pairs, source, found.definition)
+    found.definition.bind_params(params)
+    for note in found.notes:
+        now.out.note(f"{target}: {note}")
+    with alone(now.settings, now.out) as place:
+        return now.run(_run(now, place, found, params, slots, timeout))
+
+
+async def _run(
+    now: Session, place: Alone, target: Target, params: dict[str, object], slots: int, timeout: float | None
+) -> int:
+    definition = target.definition
+    queues = sorted({task.queue for task in definition.tasks if task.kind in (TaskKind.PYTHON, TaskKind.COMMAND)})
+    queues = queues or ["default"]
+    await admin.ensure_topics(place.settings, queues)
+    flags = [text for queue in queues for text in ("--queue", queue)]
+    place.start("engine", ["engine", "--id", f"{place.settings.cluster}-engine", *flags], [])
+    place.start("worker", ["worker", *_may_run(target), "--slots", str(slots), *flags], [target.folder])
+    await tidy(place)
+    async with AsyncClient(place.settings) as client:
+        run = await client.start(definition, params)
+        watching = asyncio.create_task(
+            watch(client, run, now.out, definition=definition, hints=lambda view: _hints(place, view))
+        )
+        guard = asyncio.create_task(_guard(place))
+        try:
+            async with asyncio.timeout(timeout):
+                await asyncio.wait({watching, guard}, return_when=asyncio.FIRST_COMPLETED)
+            if not watching.done():
+                await guard  # it has ended, so it raises
+            code = await watching
+        except TimeoutError:
+            await _cancel(client, run, f"timed out after {timeout:g} s")
+            raise TimeoutError(f"the run was cancelled: it had not ended within {timeout:g} s") from None
+        except asyncio.CancelledError:  # Ctrl-C
+            await _cancel(client, run, "interrupted")
+            raise
+        finally:
+            for task in (watching, guard):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await task
+    if place.stays and not now.out.json_lines:
+        now.out.note(f"its log is there: indegree show {run.run_id} --history --cluster {place.settings.cluster}")
+    return code
+
+
+def _may_run(target: Target) -> list[str]:
+    """What the worker of this run is given: the workflow's own code, and commands."""
+    functions = {task.python.partition(":")[0] for task in target.definition.tasks if task.python is not None}
+    allowed = [text for module in sorted(functions) for text in ("--allow-import", module)]
+    return [*([target.module] if target.module else []), *allowed, "--commands"]
+
+
+async def _guard(place: Alone) -> None:
+    """Raises when the engine or the worker ends."""
+    while True:
+        place.check()
+        await asyncio.sleep(0.3)
+
+
+async def _cancel(client: AsyncClient, run: AsyncRun, reason: str) -> None:
+    with contextlib.suppress(Exception):  # the children end anyway; this is for the run's log
+        async with asyncio.timeout(_CANCEL_S):
+            await client.cancel_run(run.run_id, reason)
+            await run.wait()
+
+
+def _hints(place: Alone, view: RunView) -> None:
+    if view.state.state == "PENDING" and not view.state.position:
+        view.title = "starting engine and worker"
+    else:
+        view.title = view.state.workflow
+
+

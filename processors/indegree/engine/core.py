@@ -1,0 +1,400 @@
+"""PartitionCore: one partition of the scheduler, without IO. The shell's only way into the engine.
+
+Why: what a partition decides must depend on its log and its inputs alone, so that it can be replayed, tested by
+millions of steps, and taken over by another engine in the middle of anything.
+
+How: the shell replays the frames in force, says which epoch is its own, and then feeds inputs: `begin`, inputs,
+`fire_timers`, `proceed`, `cut`. Each `cut` gives a frame to append and what it causes; after the acknowledgement the
+shell carries that out and calls `release`, which makes the frame's attempts takeable. An input decides at once what
+follows from it, up to the frame's bound; what is left over is for `proceed`.
+
+An exception out of any method means a fault of the engine, never of an input: the state may be half changed, so the
+core refuses all further work (`Broken`), and gives no frame that could hold the half. The shell drops it and recovers
+from the log. (`take` of a task whose inputs cannot be made is no fault: it fails that task by events.)
+
+It must never read a clock, draw a random number, or call anything that waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from indegree.engine import decide, results
+from indegree.engine.apply import apply
+from indegree.engine.commands import decide_command
+from indegree.engine.dispatch import NEW, Dispatch
+from indegree.engine.draft import Draft
+from indegree.engine.effects import Effects
+from indegree.engine.kinds import Kind
+from indegree.engine.limits import Limits
+from indegree.engine.progress import Projection
+from indegree.engine.records import Builder, Unbuildable
+from indegree.engine.starts import decide_start
+from indegree.engine.state import DEAD_LETTER, WORKFLOWS, Attempt, OutboxEntry, Run, State
+from indegree.engine.states import QUEUED, RUNNING
+from indegree.engine.windows import Windows
+from indegree.events.definition import Definition
+from indegree.events.topics import COMMANDS, RESULTS, TIMER, TRIGGERS
+from indegree.v1.event_pb2 import Frame
+from indegree.v1.progress_pb2 import Progress
+from indegree.v1.task_pb2 import Result, Task
+from indegree.v1.trigger_pb2 import Command, Origin, Start
+from indegree.v1.value_pb2 import Error
+from indegree.v1.workflow_pb2 import DeadLetter
+
+__all__ = ["DEAD_LETTER", "WORKFLOWS", "Broken", "Effects", "OutboxEntry", "PartitionCore"]
+
+_SHARE = 512
+"""Decidable tasks of one run that proceed() takes before it is the next run's turn."""
+
+_TOPICS = ("triggers", "commands", "results")
+
+
+class Broken(RuntimeError):
+    """A fault left this core half changed. Drop it and recover the partition from its log."""
+
+
+class PartitionCore:
+    """One partition. Not thread-safe; no method blocks.
+
+    number:     of the partition; partitions: the cluster's count
+    state:      changed only through events (state.py)
+    counters:   what has no event: results that were stale or unknown, inputs that were passed over
+    """
+
+    def __init__(self, number: int, partitions: int, limits: Limits | None = None) -> None:
+        self.number = number
+        self.partitions = partitions
+        self.limits = limits if limits is not None else Limits()
+        self.state = State(Windows(self.limits.history_ms, self.limits.finished_max))
+        self.counters = {"stale": 0, "unknown": 0, "passed_over": 0, "tombstones": 0, "repeated_messages": 0}
+        self._dispatch = Dispatch()
+        self._draft = Draft(self.state, self._dispatch, self.limits, number, partitions)
+        self._builder = Builder(number, self.limits)
+        self._fault: BaseException | None = None
+        self._silent = 0  # inputs since the last frame
+        self._stops_at = 0  # owner's time of the last frame that held nothing but stops
+        self._found: list[tuple[Attempt, int]] = []  # at the announcement: queued, without a start
+        self._found_outbox: list[OutboxEntry] = []
+
+    # -- replay ------------------------------------------------------------------------------------------------------
+
+    def replay(self, frame: Frame, progress: list[Progress] | None = None) -> None:
+        """Applies a frame in force, in the order of the log. `progress`: where its progress records are put."""
+        self._check()
+        try:
+            state = self.state
+            if frame.seq == 0:
+                state.epoch = frame.epoch
+                state.seq = 0
+                state.time_ms = max(state.time_ms, frame.time_ms)
+                return
+            state.time_ms = frame.time_ms
+            state.epoch = frame.epoch
+            state.seq = frame.seq
+            run_id = ""
+            if progress is None:
+                for event in frame.events:
+                    own = event.run_id
+                    if own:
+                        run_id = own
+                    apply(state, event, run_id)
+            else:
+                projection = Projection(self.number, frame.epoch, frame.seq, frame.time_ms)
+                for event in frame.events:
+                    run_id = event.run_id or run_id
+                    projection.add(event, run_id, apply(state, event, run_id))
+                progress.extend(projection.records)
+            state.next[:] = frame.next
+        except BaseException as fault:
+            self._fault = fault
+            raise
+
+    def announced(self, epoch: int, time_ms: int) -> None:
+        """Our announcement is in force: frames are numbered from 1 in this epoch, and time goes on from there."""
+        self._check()
+        state = self.state
+        state.epoch = epoch
+        state.seq = 0
+        state.time_ms = max(state.time_ms, time_ms)
+        self._found = []
+        for run in state.runs.values():
+            for attempt in run.attempts.values():
+                task_state = run.states[attempt.task]
+                if task_state == QUEUED:
+                    self._found.append((attempt, attempt.number))
+                elif task_state == RUNNING:
+                    self._dispatch.bind(attempt, state.time_ms, state.time_ms + self.limits.heartbeat_timeout_ms)
+        self._found_outbox = [entry for entries in state.outbox.values() for entry in entries.values()]
+
+    def outstanding(self) -> Effects:
+        """What the log leaves to be done: queued attempts without a start, and outbox entries.
+
+        To be called once, when all inputs up to their end as of the takeover have been read and their frames are
+        acknowledged; then `release` it like the effects of a frame. Deadlines of heartbeats begin anew here.
+        """
+        self._check()
+        effects = Effects(seq=0)
+        state = self.state
+        for attempt, number in self._found:
+            if attempt.number == number and self._is_queued(attempt) and attempt.place == NEW:
+                effects.ready.append((attempt, number))
+        for entry in self._found_outbox:
+            if entry.number in state.outbox.get(entry.target, ()):
+                effects.outbox.append(entry)
+        for worker in self._dispatch.holders():
+            for attempt in self._dispatch.held_by(worker):
+                attempt.heard_ms = max(attempt.heard_ms, state.time_ms)
+        self._found = []
+        self._found_outbox = []
+        return effects
+
+    # -- inputs ------------------------------------------------------------------------------------------------------
+
+    def begin(self, now_ms: int) -> None:
+        """Before a batch: the owner's time in milliseconds. It never goes back, and stands while a frame is open."""
+        self._check()
+        self._draft.begin(now_ms)
+
+    def trigger(self, start: Start, origin: Origin, definition: Definition | None) -> None:
+        """A start from the triggers topic. `definition`: the catalog's for its version, label or active version."""
+        self._input(
+            TRIGGERS,
+            origin.offset,
+            lambda: decide_start(self._draft, self._builder, start, origin, definition),
+        )
+
+    def command(self, command: Command, origin: Origin, definition: Definition | None = None) -> None:
+        """A command. `definition`: for what it deploys or activates, or for the start that it forwards."""
+
+        def decide_it() -> None:
+            if not decide_command(self._draft, self._builder, command, origin, definition):
+                self.counters["repeated_messages"] += 1
+
+        self._input(COMMANDS, origin.offset, decide_it)
+
+    def result(self, result: Result, offset: int) -> None:
+        """A result or a heartbeat of a worker."""
+        draft = self._draft
+        state = self.state
+        if self._fault is not None:
+            self._check()
+        if offset < state.next[RESULTS]:
+            self.counters["passed_over"] += 1
+            return
+        draft.caused_by(RESULTS, offset)
+        try:
+            outcome = results.decide_result(draft, self._builder, result)
+        except BaseException as fault:
+            self._fault = fault
+            raise
+        if outcome != "counted":
+            self.counters[outcome] += 1
+        state.next[RESULTS] = offset + 1
+        self._silent += 1
+
+    def skip(self, topic: int, offset: int) -> None:
+        """A record with nothing to decide (a tombstone): only the position moves. `topic`: 0, 1 or 2."""
+
+        def count() -> None:
+            self.counters["tombstones"] += 1
+
+        self._input(topic, offset, count)
+
+    def poison(self, topic: int, offset: int, reason: str) -> None:
+        """A record that cannot be read, or that the shell found to be the culprit of a fault: refused for good.
+
+        The outbox entry says where it lies; whoever sends it to dead-letter reads its bytes again.
+        """
+
+        def refuse() -> None:
+            draft = self._draft
+            why = decide.text(reason)[: self.limits.reason_chars]
+            number = self.state.outbox_numbers.get(DEAD_LETTER, 0) + 1
+            draft.emit(Kind.INPUT_REFUSED, None, reason=why, topic=_TOPICS[topic], number=number, target=DEAD_LETTER)
+            letter = DeadLetter(
+                topic=_TOPICS[topic], partition=self.number, offset=offset, reason=why, time_ms=self.state.time_ms
+            )
+            draft.send(DEAD_LETTER, "dead-letter", letter.SerializeToString())
+
+        self._input(topic, offset, refuse)
+
+    def _input(self, topic: int, offset: int, decide_it: Callable[[], None]) -> None:
+        if self._fault is not None:
+            self._check()
+        position = self.state.next
+        if offset < position[topic]:
+            self.counters["passed_over"] += 1
+            return
+        self._draft.caused_by(topic, offset)
+        self._guard(decide_it)
+        position[topic] = offset + 1
+        self._silent += 1
+
+    def worker_lost(self, instance: str) -> None:
+        """A worker left or is silent: its bound attempts failed, what it had not begun is ready for others."""
+        self._check()
+        self._draft.caused_by(TIMER)
+        self._guard(lambda: results.worker_lost(self._draft, self._builder, instance))
+
+    def sent(self, target: int, number: int) -> None:
+        """The outbox entries of `target` up to `number` are acknowledged."""
+        self._check()
+        entries = self.state.outbox.get(target)
+        if not entries or number < next(iter(entries)):
+            return
+        self._draft.caused_by(TIMER)
+        self._guard(lambda: self._draft.emit(Kind.OUTBOX_SENT, None, target=target, number=number))
+
+    def fire_timers(self) -> None:
+        """Decides what is due at the frame's time: timeouts, ends of retry delays, silent workers; up to its bound."""
+        self._check()
+        self._guard(self._fire)
+
+    def _fire(self) -> None:
+        draft, timers, now = self._draft, self.state.timers, self.state.time_ms
+        while not draft.full():
+            due = timers.next_due_ms()
+            if due is None or due > now:
+                break
+            draft.caused_by(TIMER)
+            decide.due(draft, self._builder, timers.pop())
+        self._dispatch.unhold(now)
+        timeout = self.limits.heartbeat_timeout_ms
+        while not draft.full() and (attempt := self._dispatch.overdue(now, timeout)) is not None:
+            draft.caused_by(TIMER)
+            message = f"nothing was heard of worker {attempt.worker} for {timeout} ms (engine.heartbeat_timeout_s)"
+            results.lost(draft, self._builder, attempt, message)
+
+    def proceed(self) -> bool:
+        """Decides what is left over from earlier frames, run by run in turn, up to the frame's bound.
+
+        True: more is left; cut, and call it again.
+        """
+        self._check()
+        decidable = self.state.decidable
+        if decidable:
+            self._guard(self._proceed)
+        return bool(decidable)
+
+    def _proceed(self) -> None:
+        draft, decidable = self._draft, self.state.decidable
+        while decidable and not draft.full():
+            run = next(iter(decidable.values()))
+            decide.advance(draft, self._builder, run, _SHARE)
+            if decidable.pop(run.run_id, None) is not None:
+                decidable[run.run_id] = run  # not done yet: to the end of the line
+
+    # -- frames ------------------------------------------------------------------------------------------------------
+
+    def full(self) -> bool:
+        """The open frame has reached its bound: cut now."""
+        return self._draft.full() or bool(self._draft.sealed)
+
+    def cut(self, force: bool = False) -> tuple[Frame, Effects] | None:
+        """The next frame to append, and what it causes once it is acknowledged; None: there is nothing worth a frame.
+
+        Call it until it gives None: one input with a large definition may take several frames. A frame without events
+        is made when forced, after `silent_inputs` inputs, and for stops, not more often than their interval.
+        """
+        self._check()
+        draft = self._draft
+        if draft.sealed:
+            return draft.sealed.popleft()
+        if not draft.count and not force and self._silent < self.limits.silent_inputs:
+            if not draft.stops:
+                return None
+            if not draft.urgent and self.state.time_ms < self._stops_at + self.limits.stops_interval_ms:
+                return None
+        if draft.stops and not draft.count:
+            self._stops_at = self.state.time_ms
+        self._silent = 0
+        return draft.close()
+
+    def next_due_ms(self) -> int | None:
+        """The owner's time of the next timer, or None. It may be in the past: then call `fire_timers`."""
+        self._check()
+        due = [at for at in (self.state.timers.next_due_ms(), self._dispatch.next_due_ms()) if at is not None]
+        if self._draft.stops:
+            due.append(self._stops_at + self.limits.stops_interval_ms)
+        return min(due) if due else None
+
+    # -- dispatch ----------------------------------------------------------------------------------------------------
+
+    def release(self, effects: Effects) -> None:
+        """The frame of these effects is acknowledged: its attempts may be taken from now on."""
+        self._check()
+        dispatch, seq, now = self._dispatch, effects.seq, self.state.time_ms
+        for attempt, number in effects.ready:
+            if attempt.number == number and attempt.place == NEW and self._is_queued(attempt):
+                attempt.seq = seq
+                if attempt.due_ms > now:
+                    dispatch.hold(attempt, attempt.due_ms)
+                else:
+                    dispatch.push(attempt)
+
+    def _is_queued(self, attempt: Attempt) -> bool:
+        return attempt.run.attempts.get(attempt.task) is attempt and attempt.run.states[attempt.task] == QUEUED
+
+    def queues(self) -> Iterable[str]:
+        """Queues with a ready attempt."""
+        return tuple(self._dispatch.counts)
+
+    def ready(self, queue: str) -> int:
+        """Number of ready attempts in a queue."""
+        return self._dispatch.counts.get(queue, 0)
+
+    def take(self, queue: str, worker: str) -> Task | None:
+        """The best ready attempt of a queue by (priority, depth, age), as a record addressed to `worker`.
+
+        None if there is none. A task whose inputs cannot be made fails by events of the open frame, and the next best
+        is given.
+        """
+        self._check()
+        while (attempt := self._dispatch.take(queue, worker)) is not None:
+            try:
+                return self._builder.build(attempt, worker, self.state.epoch, self.state.time_ms)
+            except Unbuildable as error:
+                self._guard(lambda a=attempt, why=str(error): self._unbuildable(a, why))  # type: ignore[misc]
+            except BaseException as fault:
+                self._fault = fault
+                raise
+        return None
+
+    def _unbuildable(self, attempt: Attempt, why: str) -> None:
+        reason = decide.text(why)[: self.limits.reason_chars]
+        self._draft.caused_by(TIMER)
+        decide.attempt_failed(self._draft, attempt, "error", Error(type="input", message=reason), final=reason)
+        decide.advance(self._draft, self._builder, attempt.run)
+
+    def held(self, worker: str) -> int:
+        """How many attempts that are not over a worker was sent or is bound to."""
+        return self._dispatch.held_count(worker)
+
+    def holders(self) -> Iterable[str]:
+        """Worker instances that hold an attempt."""
+        return self._dispatch.holders()
+
+    # -- views -------------------------------------------------------------------------------------------------------
+
+    def runs(self) -> Iterator[Run]:
+        """The runs that have not ended. To be read, not kept: they change with the next event."""
+        return iter(self.state.runs.values())
+
+    def run(self, run_id: str) -> Run | None:
+        """One run that has not ended."""
+        return self.state.runs.get(run_id)
+
+    # -- faults ------------------------------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        if self._fault is not None:
+            raise Broken(f"an earlier fault left this partition half changed: {self._fault!r}") from self._fault
+
+    def _guard(self, work: Callable[[], Any]) -> None:
+        try:
+            work()
+        except BaseException as fault:
+            self._fault = fault
+            raise

@@ -1,0 +1,175 @@
+"""Everything that is derived, computed again from the states of tasks, and compared. For tests, after every step.
+
+Why: counts that are kept up to date by small steps go wrong by small steps, and a wrong count fires a task early or
+never. This is the slow and simple way to the same numbers.
+
+How: `check` recomputes the counts of each run from its parents' states, what is decidable, what has attempts and
+timers, and raises on the first difference. `image` is the whole state as plain data, so that two states can be
+compared; what is volatile (dispatch.py) or only numbering (timers) is left out.
+
+It must never change the state.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from indegree.engine import join
+from indegree.engine.state import Attempt, Run, State
+from indegree.engine.states import (
+    FAILED,
+    PENDING,
+    QUEUED,
+    RETRYING,
+    RUNNING,
+    SKIPPED,
+    SUCCESS,
+    TASK_STATES,
+    TERMINAL,
+)
+
+
+class BrokenInvariant(AssertionError):
+    """A derived value differs from what the states of the tasks say."""
+
+
+def check(state: State) -> None:
+    """Raises BrokenInvariant on the first value that is not as it should be."""
+    for run_id, run in state.runs.items():
+        _same("run_id", run_id, run.run_id, run_id)
+        check_run(state, run)
+    for run_id, run in state.decidable.items():
+        _same("decidable is live", run_id, state.runs.get(run_id) is run, True)
+    for target, entries in state.outbox.items():
+        _same("outbox has no empty target", target, bool(entries), True)
+        _same("outbox numbers ascend", target, list(entries), sorted(entries))
+        _same("outbox numbers", target, max(entries) <= state.outbox_numbers[target], True)
+
+
+def check_run(state: State, run: Run) -> None:
+    """The invariants of one run."""
+    plan, states = run.plan, run.states
+    _same("length of states", run.run_id, len(states), plan.n)
+    _same("left", run.run_id, run.left, sum(1 for s in states if s < TERMINAL))
+    failed = [i for i in range(plan.n) if states[i] == FAILED and not plan.allow[i]]
+    _same("failures", run.run_id, run.failures, len(failed))
+    _same("first_failed", run.run_id, run.first_failed in failed if failed else run.first_failed, bool(failed) or -1)
+    decided: set[int] = set()
+    for task in range(plan.n):
+        where = f"{run.run_id} task {plan.ids[task]}"
+        edges = counts(run, task)
+        _same("edges", where, run.edges(task), edges)
+        if states[task] == PENDING and join.decide(plan.rules[task], *edges):
+            decided.add(task)
+        has_attempt = states[task] in (QUEUED, RUNNING, RETRYING)
+        attempt = run.attempts.get(task)
+        _same("attempt", where, attempt is not None, has_attempt)
+        if attempt is not None:
+            _check_attempt(state, run, task, attempt, where)
+        _same("reason", where, bool(run.reasons and task in run.reasons), states[task] == SKIPPED)
+        if task in run.outputs:
+            _same("output", where, states[task], SUCCESS)
+    pending = list(run.pending or ())
+    _same("pending has no repeats", run.run_id, len(set(pending)), len(pending))
+    if run.ending:
+        open_ = {i for i in range(plan.n) if states[i] < TERMINAL}
+        _same("pending (ending)", run.run_id, open_ - set(pending), set())
+    else:
+        _same("pending", run.run_id, set(pending), decided)
+    _same("no empty pending", run.run_id, run.pending is None or len(run.pending) > 0, True)
+    _same("decidable", run.run_id, run.run_id in state.decidable, bool(pending) or run.left == 0)
+    if plan.run_timeout_ms and not run.ending:
+        due = state.timers.alive().get(id(run))
+        _same("run timer", run.run_id, due, run.started_ms + plan.run_timeout_ms)
+
+
+def counts(run: Run, task: int) -> tuple[int, int, int, int]:
+    """(open, taken, not taken, failed), from the states of the task's parents."""
+    ends = [edge_of(run, parent) for parent in run.plan.graph.parents[task]]
+    return ends.count(-1), ends.count(join.TAKEN), ends.count(join.NOT_TAKEN), ends.count(join.EDGE_FAILED)
+
+
+def edge_of(run: Run, parent: int) -> int:
+    """What the edges from this task became, or -1 while they are open."""
+    state = run.states[parent]
+    if state < TERMINAL:
+        return -1
+    if state == SUCCESS:
+        return join.TAKEN
+    if state == SKIPPED:
+        reason = run.reasons[parent] if run.reasons else ""
+        return join.EDGE_FAILED if reason == "upstream_failed" else join.NOT_TAKEN
+    return join.TAKEN if state == FAILED and run.plan.allow[parent] else join.EDGE_FAILED
+
+
+def _check_attempt(state: State, run: Run, task: int, attempt: Attempt, where: str) -> None:
+    task_state = run.states[task]
+    _same("attempt's place", where, (attempt.run is run, attempt.task), (True, task))
+    _same("number", where, 1 <= attempt.number <= max(1, run.plan.retry[task].max_attempts), True)
+    _same("bound", where, bool(attempt.worker), task_state == RUNNING)
+    due: int | None = None
+    if task_state == RETRYING:
+        due = attempt.due_ms
+    elif task_state == RUNNING and run.plan.timeout_ms[task]:
+        due = attempt.started_ms + run.plan.timeout_ms[task]
+    elif task_state == QUEUED and run.plan.queue_timeout_ms[task]:
+        due = attempt.queued_ms + run.plan.queue_timeout_ms[task]
+    if due is not None or attempt.timer:
+        alive = state.timers.alive().get(id(attempt))
+        # A timer that has fired in a run that is ending stays off.
+        if not (run.ending and alive is None):
+            _same("timer", where, alive, due)
+
+
+def _same(what: str, where: object, found: object, right: object) -> None:
+    if found != right:
+        raise BrokenInvariant(f"{what} of {where}: {found!r}, and it should be {right!r}")
+
+
+def image(state: State) -> dict[str, Any]:
+    """The state as plain data, equal for states that decide alike."""
+    windows = state.windows
+    return {
+        "epoch": state.epoch,
+        "seq": state.seq,
+        "time_ms": state.time_ms,
+        "next": list(state.next),
+        "versions": sorted(state.versions),
+        "parts": {version: list(parts) for version, parts in state.parts.items()},
+        "received": dict(state.received),
+        "outbox_numbers": dict(state.outbox_numbers),
+        "outbox": {
+            target: [(entry.number, entry.topic, entry.data) for entry in entries.values()]
+            for target, entries in state.outbox.items()
+        },
+        "keys": list(windows.keys.items()),
+        "ended": list(windows.ended.items()),
+        "active": dict(windows.active),
+        "labels": dict(windows.labels),
+        "decidable": sorted(state.decidable),
+        "runs": {run_id: image_of_run(run) for run_id, run in state.runs.items()},
+    }
+
+
+def image_of_run(run: Run) -> dict[str, Any]:
+    """One run as plain data."""
+    return {
+        "version": run.plan.version,
+        "states": [TASK_STATES[s] for s in run.states],
+        "edges": [run.edges(task) for task in range(run.plan.n)],
+        "left": run.left,
+        "failures": (run.failures, run.first_failed),
+        "pending": list(run.pending or ()),
+        "attempts": {
+            task: (a.number, a.generation, a.worker, a.queued_ms, a.started_ms, a.due_ms, a.rejections)
+            for task, a in run.attempts.items()
+        },
+        "outputs": dict(run.outputs),
+        "reasons": dict(run.reasons or {}),
+        "params": run.params,
+        "origin": run.origin,
+        "position": run.position,
+        "ending": (run.ending, run.reason, run.actor_end),
+        "asked": (run.actor, run.request_id, run.idempotency_key, run.digest, run.traceparent, run.tracestate),
+        "started_ms": run.started_ms,
+    }

@@ -1,0 +1,378 @@
+"""A partition that is owned: inputs to the core, frames to the log, effects to the world.
+
+Only the stream's task changes what the core decides (`step`); acknowledgements come in callbacks (appends.py) and
+change only what is volatile: which attempts are released, who was sent what.
+
+The rules, each of which costs work when it is broken:
+
+- nothing of a frame is visible before it is acknowledged at the expected offset (`_settled` is the only way out);
+- the lease is proven before every dispatch;
+- until all inputs are read up to their end as of the takeover, no timer is decided and nothing is dispatched: a result
+  that lies unread beats its own timeout, and an attempt whose `started` lies unread is not sent again;
+- a failed output ends the ownership, so that recovery sends it again;
+- only triggers may be paused for back-pressure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+from aiokafka.errors import KafkaError
+from faust.types import TP
+
+from indegree.engine.core import Effects, OutboxEntry
+from indegree.events.kafka import KafkaUnreachable
+from indegree.events.topics import TRIGGERS
+from indegree.stream.appends import Appends, AppendUnknown
+from indegree.stream.catalog import CatalogUnreachable
+from indegree.stream.control import send_stops
+from indegree.stream.dispatch import Dispatcher
+from indegree.stream.inputs import Decoded, InputReader
+from indegree.stream.log import YIELD_S, LogReader
+from indegree.stream.outbound import Ticket
+from indegree.stream.outbox import Outbox
+from indegree.stream.progress import NOWHERE, ProgressLog
+from indegree.stream.restarts import Restarts
+from indegree.stream.services import Services
+from indegree.stream.takeover import Fenced, Owned
+from indegree.stream.transport import Batch
+from indegree.v1.event_pb2 import Frame
+
+log = logging.getLogger(__name__)
+
+EXTERNAL = (KafkaError, KafkaUnreachable, CatalogUnreachable, AppendUnknown, OSError, TimeoutError)
+"""Failures of the surroundings: nothing that we read or decided is to blame for them."""
+
+_CATCH_UP_S = 0.02  # how often it is asked whether the inputs of the takeover have been read
+_STARTED_S = 0.075  # within which a worker has reported what it began, with some room
+_CHECK_EVERY = 16  # records between two looks at the clock
+_HOLD_AT, _GO_ON_AT = 50_000, 20_000  # records that wait for Kafka, at which triggers are paused and resumed
+_LOOK_AGAIN_S = 0.1  # while they are paused
+_LONGEST_TIMER_S = 3600.0
+_WORDS = ("triggers", "commands", "results")  # in the order of Frame.next
+
+
+class Live:
+    """See the module. Made when the partition is owned; `failed(error)` ends the stream that runs it."""
+
+    def __init__(
+        self,
+        number: int,
+        services: Services,
+        owned: Owned,
+        progress: ProgressLog,
+        restarts: Restarts,
+        ends: list[int],
+        channel: Any,
+    ) -> None:
+        self.number, self.core = number, owned.recovery.core
+        self._services, self._owned, self._progress, self._restarts = services, owned, progress, restarts
+        self._clock, self._channel = owned.clock, channel
+        self._inputs = services.topics.inputs
+        self._tps = [TP(topic, number) for topic in self._inputs]
+        self._ticket = Ticket(self.failed)
+        settings, topics, outbound = services.settings, services.topics, services.outbound
+        self._appends = Appends(
+            owned.log,
+            owned.epoch,
+            owned.tail,
+            lambda at: LogReader(settings, topics.events, number, at),
+            self._settled,
+            self.failed,
+            settings.engine.append_timeout_s,
+        )
+        self._dispatcher = Dispatcher(self.core, topics, services.workers, outbound, self._ticket, services.spans)
+        self._outbox = Outbox(settings, topics, outbound, self._ticket, self.wake)
+        self._reader = InputReader(topics, number, services.catalog)
+        self._error: BaseException | None = None
+        self._suspect: tuple[int, int] | None = None  # the input that is being decided
+        self._ends: list[int] | None = ends  # of the inputs as of the takeover, until they are read
+        self._early: list[OutboxEntry] = []  # outbox entries of frames before that
+        self._lost_workers: list[str] = []
+        self._woken = False  # a wake-up is in the stream and was not taken yet
+        self._timer: asyncio.TimerHandle | None = None
+        self._held = False  # triggers are paused
+        self._dispatched_at = float("-inf")
+        label, metrics = str(number), services.metrics
+        self._count_inputs = [metrics.inputs.labels(label, word) for word in _WORDS]
+        self._count_tombstones, self._count_refused = metrics.tombstones.labels(label), metrics.refused.labels(label)
+        self._count_frames, self._count_events = metrics.frames.labels(label), metrics.events.labels(label)
+        self._count_tasks, self._count_gaps = metrics.tasks.labels(label), metrics.gaps.labels(label)
+
+    @property
+    def serving(self) -> bool:
+        """All inputs of the takeover are read, and nothing has failed."""
+        return self._ends is None and self._error is None
+
+    def failed(self, error: BaseException) -> None:
+        """An output, an append or an acknowledgement failed: this ownership is over."""
+        if self._error is None:
+            self._error = error
+            self._channel._throw(error)
+
+    # -- one step
+
+    async def step(self, batch: Batch) -> None:
+        """Decides what a batch holds, and what has fallen due. Raises what ended the ownership."""
+        if self._error is not None:
+            raise self._error
+        if not batch.records:
+            self._woken = False
+        index = self._inputs.index(batch.topic)
+        self._reader.received_at = time.monotonic()
+        records = batch.take()
+        before = tuple(self.core.state.next)
+        try:
+            self.core.begin(self._clock.now_ms())
+            self._news()
+            if self._restarts.careful:
+                await self._carefully(index, records)
+            else:
+                await self._decide(index, records)
+            await self._finish()
+            if self._ends is not None:
+                await self._catch_up(self._ends)
+        except BaseException as error:
+            ours = isinstance(error, Exception) and not isinstance(error, (Fenced, *EXTERNAL))
+            if ours and error is not self._error:
+                self._restarts.failed_at(self._suspect, before, f"{type(error).__name__}: {error}")
+            if self._error is None:
+                self._error = error
+            raise
+        if self._restarts.failures or self._restarts.culprits:
+            self._restarts.passed(tuple(self.core.state.next))
+            self._restarts.lived(time.monotonic())
+        self._set_timer()
+        self._throttle()
+
+    async def _decide(self, index: int, records: list[Any]) -> None:
+        core, at = self.core, self.core.state.next
+        tombstones = refused = 0
+        until = time.monotonic() + YIELD_S
+        for place, record in enumerate(records):
+            offset: int = record.offset
+            if offset < at[index]:
+                continue
+            self._suspect = (index, offset)
+            decoded = self._culprit(index, offset) or await self._reader.read(index, record)
+            tombstones += decoded.tombstone
+            refused += decoded.reason is not None
+            self._input(index, offset, decoded)
+            self._suspect = None
+            if core.full():
+                await self._cut()
+            if place % _CHECK_EVERY == _CHECK_EVERY - 1 and time.monotonic() > until:
+                # long work gives way to the lease and the other partitions; what is decided goes on its way if it can
+                if self._appends.room:
+                    await self._cut()
+                await asyncio.sleep(0)
+                core.begin(self._clock.now_ms())
+                until = time.monotonic() + YIELD_S
+        if records:
+            self._count_inputs[index].inc(len(records))
+            if tombstones:
+                self._count_tombstones.inc(tombstones)
+            if refused:
+                self._count_refused.inc(refused)
+
+    def _culprit(self, index: int, offset: int) -> Decoded | None:
+        culprits = self._restarts.culprits
+        if not culprits or (index, offset) not in culprits:
+            return None
+        reason = culprits[index, offset]
+        log.error("%s partition %d offset %d is refused: %s", self._inputs[index], self.number, offset, reason)
+        return Decoded(reason=reason)
+
+    def _input(self, index: int, offset: int, decoded: Decoded) -> None:
+        core = self.core
+        if decoded.result is not None:
+            core.result(decoded.result, offset)
+        elif decoded.start is not None:
+            core.trigger(decoded.start, decoded.origin, decoded.definition)
+        elif decoded.command is not None:
+            core.command(decoded.command, decoded.origin, decoded.definition)
+        elif decoded.reason is not None:
+            core.poison(index, offset, decoded.reason)
+        else:
+            core.skip(index, offset)
+
+    async def _carefully(self, index: int, records: list[Any]) -> None:
+        """One input a frame, each acknowledged before the next: so that the one to blame is known."""
+        for record in records:
+            await self._decide(index, [record])
+            self._suspect = (index, record.offset)
+            await self._cut(force=True)
+            await self._appends.join()
+            self._suspect = None
+
+    def _news(self) -> None:
+        """What no input brings: acknowledged outbox entries, lost workers."""
+        for target, number in self._outbox.take_sent().items():
+            self.core.sent(target, number)
+        if self.serving and self._lost_workers:
+            lost, self._lost_workers = self._lost_workers, []
+            for instance in lost:
+                self.core.worker_lost(instance)
+
+    async def _finish(self) -> None:
+        """Timers that are due, then what is decidable, then the last frame of this step.
+
+        What is left over, of a wide fan-out for instance, is for the next step, so that inputs come in between.
+        """
+        core = self.core
+        if self.serving:
+            due = core.next_due_ms()
+            if due is not None and due <= self._clock.now_ms():
+                if core.full():
+                    await self._cut()
+                core.begin(self._clock.now_ms())
+                core.fire_timers()
+        if core.proceed():
+            self.wake()
+        await self._cut()
+        if self.serving and core.queues():  # what no frame releases: handed back, or a delay that has ended
+            self._dispatch()
+
+    async def _cut(self, force: bool = False) -> None:
+        """Hands over what the core has for the log: the open frame, and those that one large input has filled."""
+        while (cut := self.core.cut(force)) is not None:
+            frame, effects = cut
+            self._complete(frame)
+            await self._appends.send(frame, effects)
+            force = False
+
+    def _complete(self, frame: Frame) -> None:
+        """What only the shell knows: how far progress is acknowledged, and where a recovery begins."""
+        if self._progress.position != NOWHERE:
+            frame.progress.epoch, frame.progress.seq, frame.progress.index = self._progress.position
+        frame.recover_from.CopyFrom(self._owned.recovery.begin)
+
+    # -- after the acknowledgement
+
+    def _settled(self, frame: Frame, effects: Effects, timestamp_ms: int, seconds: float) -> None:
+        """A frame is in force: what it says may be done now, and not before."""
+        self._clock.acknowledged(timestamp_ms)
+        if not self._services.valid():
+            raise Fenced("the lease is not proven")
+        self.core.release(effects)
+        if self._ends is None:
+            self._dispatch()
+            self._outbox.put(effects.outbox)
+        else:
+            self._early.extend(effects.outbox)  # behind what the takeover finds outstanding
+        self._progress.put(effects.progress)
+        if effects.stops:
+            send_stops(self._services.outbound, self._services.topics.control, effects.stops, self._ticket)
+        self._services.metrics.append_seconds.observe(seconds)
+        self._count_frames.inc()
+        self._count_events.inc(len(frame.events))
+
+    def _dispatch(self) -> None:
+        if not self._services.valid():
+            raise Fenced("the lease is not proven")
+        sent = self._dispatcher.sent
+        if self._dispatcher.run():
+            self.wake()
+        if self._dispatcher.sent != sent:
+            self._dispatched_at = time.monotonic()
+            self._count_tasks.inc(self._dispatcher.sent - sent)
+
+    async def _catch_up(self, ends: list[int]) -> None:
+        """Once the inputs of the takeover are read, and all of it is in the log, the partition begins to act."""
+        consumer = self._services.consumer()
+        for tp, end in zip(self._tps, ends, strict=True):
+            if await consumer.read_up_to(tp) < end:
+                asyncio.get_running_loop().call_later(_CATCH_UP_S, self.wake)
+                return
+        await self._cut()
+        await self._appends.join()
+        self._ends = None
+        outstanding = self.core.outstanding()
+        self.core.release(outstanding)
+        self._outbox.put([*outstanding.outbox, *self._early])
+        self._early = []
+        sent = self._dispatcher.sent
+        self._dispatch()
+        log.info(
+            "partition %d serves: %d attempts had no start, %d sent again, %d messages sent again",
+            self.number,
+            len(outstanding.ready),
+            self._dispatcher.sent - sent,
+            len(outstanding.outbox),
+        )
+        self.wake()
+
+    # -- wake-ups
+
+    def wake(self) -> None:
+        """Has the stream take a step soon although no input came. Never blocks."""
+        if not self._woken and self._error is None:
+            self._woken = True
+            self._services.consumer().wake(self._channel, self._tps[0])
+
+    def worker_news(self) -> None:
+        """There may be room at a worker that was not there before."""
+        if self.serving:
+            try:
+                self._dispatch()
+            except Exception as error:  # noqa: BLE001 - it ends this ownership, not the caller
+                self.failed(error)
+
+    def worker_lost(self, instance: str) -> None:
+        """A worker is gone for good: its attempts end in the next step."""
+        self._lost_workers.append(instance)
+        self.wake()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due = self.core.next_due_ms() if self.serving else None
+        if due is not None:
+            delay_s = min(max(0.001, self._clock.seconds_until(due)), _LONGEST_TIMER_S)
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self.wake)
+
+    def _throttle(self) -> None:
+        """Pauses triggers while too much waits for Kafka. No other input: what ends the wait may come there."""
+        backlog = self._progress.backlog + self._services.outbound.backlog
+        held = backlog > (_GO_ON_AT if self._held else _HOLD_AT)
+        if held != self._held:
+            self._held = held
+            self._services.consumer().hold(self._tps[TRIGGERS], held)
+            if held:
+                log.warning("partition %d: %d records wait for Kafka; triggers are paused", self.number, backlog)
+        if held:
+            asyncio.get_running_loop().call_later(_LOOK_AGAIN_S, self.wake)
+
+    # -- the end
+
+    async def close(self) -> None:
+        """All frames settled, all outputs acknowledged, then the frame that says so."""
+        # a worker says `started` within 50 ms; the next owner reads that before it sends an attempt again
+        await asyncio.sleep(max(0.0, self._dispatched_at + _STARTED_S - time.monotonic()))
+        await self._appends.join()
+        await self._ticket.idle()
+        await self._progress.idle()
+        self.core.begin(self._clock.now_ms())
+        self._news()
+        cut = self.core.cut(True)
+        if cut is None or self._ticket.error is not None or self._error is not None:
+            return
+        frame, effects = cut
+        frame.closed = not (effects.ready or effects.progress or effects.outbox)
+        self._complete(frame)
+        await self._appends.send(frame, effects)
+        await self._appends.join()
+
+    async def abandon(self) -> None:
+        """Nothing more is written or sent; what is unsent is dropped. Raises nothing."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._error = self._error or Fenced("given up")
+        self._appends.stop()
+        self._outbox.stop()
+        self._count_gaps.inc(self._appends.gaps)
+        await asyncio.gather(self._progress.abandon(), self._owned.log.abandon(), return_exceptions=True)

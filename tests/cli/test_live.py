@@ -1,0 +1,100 @@
+"""The picture of a run: what it shows for a small graph, for a large one, and after a failover."""
+
+from __future__ import annotations
+
+import io
+import random
+
+from rich.console import Console
+
+from indegree.cli.live import RunView, name_of, plain_line
+from indegree.events.graph import Graph
+from tests.client.test_run_state import RUN, event
+
+
+def picture(view: RunView, height: int = 60, width: int = 120) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    console.print(view.draw(height, width))
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def running(graph: Graph) -> RunView:
+    view = RunView(RUN, graph)
+    view.apply(event(1, "run.accepted", "PENDING"))
+    view.apply(event(2, "run.running", "RUNNING"))
+    return view
+
+
+def test_a_small_run_is_shown_task_by_task_in_topological_order() -> None:
+    view = running(Graph.build(["report", "left", "right", "root"], [["left", "right"], ["root"], ["root"], []]))
+    view.apply(event(3, "task.queued", "QUEUED", "root", attempt=1))
+    view.apply(event(4, "task.success", "SUCCESS", "root", attempt=1, started_ms=1_003, finished_ms=1_004))
+    view.apply(event(5, "task.skipped", "SKIPPED", "left", reason="condition"))
+    text = picture(view)
+    names = [line.split()[1] for line in text.splitlines() if line[:1] in "✓·↷○"]
+    assert names == ["root", "left", "right", "report"]
+    assert "✓ root" in text
+    assert "↷ left" in text
+    assert "condition" in text
+    assert "2/4 tasks" in text
+
+
+def test_a_run_that_does_not_fit_is_summed_up_by_level_and_name() -> None:
+    ids = ["start", *(f"mProject_ID{number:07d}" for number in range(300)), "mConcat"]
+    parents = [[], *[["start"]] * 300, ids[1:-1]]
+    view = running(Graph.build(ids, parents))
+    position = 2
+    for number in range(30):
+        position += 1
+        view.apply(event(position, "task.success", "SUCCESS", ids[1 + number], attempt=1))
+    text = picture(view, height=24)
+    assert "mProject x300" in text
+    assert "30/300" in text
+    assert "30/302 tasks" in text
+    assert len(text.splitlines()) <= 24
+
+
+def test_counts_equal_a_recount_after_any_sequence_of_events() -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    ids = [f"t{number}" for number in range(12)]
+    view = running(Graph.build(ids, [[]] * len(ids)))
+    for position in range(3, 200):
+        state = dice.choice(["QUEUED", "RUNNING", "RETRYING", "SUCCESS", "FAILED", "SKIPPED"])
+        view.apply(event(position, f"task.{state.lower()}", state, dice.choice(ids), attempt=dice.randint(1, 3)))
+        heard = [task.state for task in view.state.tasks.values()]
+        for word in ("QUEUED", "RUNNING", "RETRYING", "SUCCESS", "FAILED", "SKIPPED"):
+            assert view._counts.get(word, 0) == heard.count(word)
+        assert view._counts["PENDING"] == len(ids) - len(heard)
+    assert view.total == len(ids)
+
+
+def test_a_failover_is_noted_with_both_epochs() -> None:
+    view = running(Graph.build(["a"], [[]]))
+    later = event(3, "task.queued", "QUEUED", "a", attempt=1)
+    object.__setattr__(later, "epoch", 2)
+    view.apply(later)
+    assert "epoch 1 -> 2" in picture(view)
+
+
+def test_a_run_without_a_known_graph_shows_the_tasks_it_hears_of() -> None:
+    view = RunView(RUN)
+    view.apply(event(1, "run.accepted", "PENDING"))
+    view.apply(event(2, "task.queued", "QUEUED", "surprise", attempt=1))
+    assert "surprise" in picture(view)
+    assert view.total == 1
+
+
+def test_a_name_loses_its_number_and_keeps_what_is_no_number() -> None:
+    assert name_of("mProject_ID0000007") == "mProject"
+    assert name_of("load-12") == "load"
+    assert name_of("extract") == "extract"
+    assert name_of("2024") == "2024"
+
+
+def test_a_line_of_a_log_names_task_attempt_state_and_error() -> None:
+    line = plain_line(event(7, "task.retrying", "RETRYING", "load", attempt=2, reason="error", error="down"))
+    assert "load#2" in line
+    assert "RETRYING" in line
+    assert "ValueError: down" in line
