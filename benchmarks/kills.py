@@ -92,7 +92,7 @@ def run(kills: int, rate: int, ttl_s: float, partitions: int, stack: str) -> int
         watch = Watch(cluster.settings)
         try:
             for number in range(1, kills + 1):
-                done = _one(cluster, watch, rate, sum(kill.sent_again for kill in rounds))
+                done = _one(cluster, watch, rate, number, sum(kill.sent_again for kill in rounds))
                 rounds.append(done)
                 shown = ", ".join(f"p{p} {ms / 1000:.2f}" for p, ms in sorted(done.silences_ms.items()))
                 proven = "proven" if done.verdict.ok else "FAULTS"
@@ -127,7 +127,7 @@ def run(kills: int, rate: int, ttl_s: float, partitions: int, stack: str) -> int
     return 0 if len(rounds) == kills and all(kill.verdict.ok for kill in rounds) else 1
 
 
-def _one(cluster: Cluster, watch: Watch, rate: int, sent_again_before: int) -> Kill:
+def _one(cluster: Cluster, watch: Watch, rate: int, number: int, sent_again_before: int) -> Kill:
     engines = set(cluster.engines)
     watch.until(
         lambda: set(watch.owners().values()) == engines, _WITHIN_S, f"both engines own partitions ({watch.owners()})"
@@ -135,7 +135,7 @@ def _one(cluster: Cluster, watch: Watch, rate: int, sent_again_before: int) -> K
     with Load(cluster.settings, rate) as load:
         watch.until(lambda: len(load.run_ids) >= rate * _BEFORE_S, _WITHIN_S, "load")
         owners = watch.owners()
-        engine = max(engines, key=lambda name: (list(owners.values()).count(name), name))
+        engine = sorted(engines, key=lambda name: int(name[1:]))[number % 2]  # the older and the newer one in turn
         lost = [p for p, owner in owners.items() if owner == engine]
         cluster.kill(engine)
         watch.until(lambda: all(_alive(watch, p, engine) for p in lost), _WITHIN_S, f"partitions {lost} of {engine}")

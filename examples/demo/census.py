@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import sysconfig
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from typing import Any
 from indegree import Workflow
 
 LIBRARY = Path(sysconfig.get_paths()["stdlib"])
+# Python 3.11 counts the parser's recursion for all threads together and then raises SystemError (gh-106905).
+_PARSING = threading.Lock()
 _LEFT_OUT = {"site-packages", "__pycache__", "test", "tests", "lib-dynload", "idlelib", "ensurepip", "turtledemo"}
 
 
@@ -45,7 +48,8 @@ def count(package: str) -> Census:
             continue
         text = path.read_bytes()
         try:
-            tree = ast.parse(text)
+            with _PARSING:
+                tree = ast.parse(text)
         except (SyntaxError, ValueError):
             continue  # a file that is kept broken on purpose
         out.files += 1

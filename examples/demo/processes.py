@@ -26,7 +26,7 @@ class Processes:
         """Starts `indegree ARGUMENTS`; its log is `logs/NAME.log`."""
         self.running[name] = spawn(
             name,
-            [sys.executable, "-m", "indegree.cli.main", *arguments],
+            [sys.executable, "-m", "indegree.cli", *arguments],
             log=self.logs / f"{name}.log",
             environment={**os.environ, "PYTHONPATH": str(ROOT), **self.settings.environment(), **environment},
             die_with_parent=True,

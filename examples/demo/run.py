@@ -1,8 +1,8 @@
 """The demo: real Kafka, real etcd, two engines, two workers; a recorded workflow; the owner is killed in the middle.
 
 `./dev demo` runs it. It shows (a) a takeover that loses nothing, (b) how near an undisturbed run comes to what no
-schedule can beat, (c) a computation whose result is checked, and ends with the verdict of the independent checker, which
-is also the exit code. `INDEGREE_DEMO_KEEP=1` leaves the stack up and prints its addresses.
+schedule can beat, (c) a computation whose result is checked, and ends with the verdict of the independent checker,
+which is also the exit code. `INDEGREE_DEMO_KEEP=1` leaves the stack up and prints its addresses.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from examples.demo import census, recorded, takeover
 from examples.demo.processes import ROOT, Processes
 from indegree import Client, Workflow
 from indegree.cli.live import RunView
+from indegree.events import admin
 from indegree.events.run_ids import partition_of_run
 from indegree.events.settings import LOCAL, Settings
 from indegree.stack import Stack, StackError
@@ -101,19 +102,20 @@ class Kill:
         return f"kill -9 {self.victim}, which owned partition {partition}"
 
 
-def ready(settings: Settings, console: Console, processes: Processes, within_s: float = 40) -> None:
+def ready(settings: Settings, processes: Processes, within_s: float = 40) -> None:
     """Waits until every partition has an owner and both workers have announced themselves."""
 
-    async def owners() -> bool:
+    async def all_there() -> bool:
+        if await takeover.workers(settings) < 2:
+            return False
         logs = [await takeover.read(settings, p) for p in range(settings.topics.partitions)]
         return all(log.owners for log in logs)
 
     deadline = time.monotonic() + within_s
     while True:
         processes.check()
-        with contextlib.suppress(Exception):  # the topics are made by the first engine
-            if asyncio.run(owners()):
-                return
+        if asyncio.run(all_there()):
+            return
         if time.monotonic() > deadline:
             raise RuntimeError(f"no owner for every partition after {within_s} s; logs are in {processes.logs}")
         time.sleep(0.2)
@@ -126,6 +128,7 @@ def main() -> int:
     begin = time.monotonic()
     say(console, "[bold]indegree demo[/bold]: a trigger on a real Kafka runs a DAG of real tasks; its owner is killed")
     stack = Stack(folder / "stack", background=keep)
+    code = 1
     try:
         with phase(console, "Kafka and etcd are up"):
             addresses = stack.start()
@@ -153,18 +156,24 @@ def main() -> int:
     except StackError as error:
         say(console, f"[red]error:[/red] {error}")
         return 3
+    except Exception as error:
+        say(console, f"[red]error:[/red] {error}\nlogs of the engines and workers: {folder / 'logs'}")
+        raise
     finally:
         if not keep:
             stack.stop()
+            shutil.rmtree(folder / "stack", ignore_errors=True)
+        if not keep and code == 0:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def show(console: Console, settings: Settings, processes: Processes) -> int:
     with phase(console, "two engines share 8 partitions, two workers of 16 slots wait"):
+        asyncio.run(admin.ensure_topics(settings))
         for number in (1, 2):
             processes.start(f"engine-{number}", "engine", INDEGREE_ENGINE__ID=f"engine-{number}")
         start_workers(processes, 16)
-        ready(settings, console, processes)
+        ready(settings, processes)
     with Client.from_settings(settings) as client:
         say(
             console,
@@ -176,6 +185,7 @@ def show(console: Console, settings: Settings, processes: Processes) -> int:
         say(console, "\n[bold](b)[/bold] 1000genome, recorded run times / 100, undisturbed; two workers of 64 slots")
         processes.stop("worker-1", "worker-2")
         start_workers(processes, 64)
+        ready(settings, processes)
         genome = follow(console, client, recorded.genome, None, processes)
 
         say(console, "\n[bold](c)[/bold] a census of Python's standard library, one task a package")

@@ -13,7 +13,7 @@ from indegree.events.frames import InForce, Verdict
 from indegree.events.settings import Settings
 from indegree.events.topics import Topics
 from indegree.v1.event_pb2 import Event, Frame
-from indegree.v1.task_pb2 import Task
+from indegree.v1.task_pb2 import Task, Worker
 
 
 @dataclass(slots=True)
@@ -62,6 +62,17 @@ async def read(settings: Settings, partition: int) -> Takeover:
                     sent[task.run_id, task.task, task.generation, task.attempt] += 1
     out.again = sum(times - 1 for times in sent.values())
     return out
+
+
+async def workers(settings: Settings) -> int:
+    """How many workers have announced themselves and not left."""
+    tp = TopicPartition(Topics(settings.cluster).workers, 0)
+    there: dict[bytes | None, bool] = {}
+    async with kafka.reading(settings, {tp: 0}, auto_offset_reset="earliest") as reader:
+        async for _, records in kafka.read_range(reader, await reader.end_offsets([tp])):
+            for record in records:
+                there[record.key] = bool(record.value) and not Worker.FromString(record.value or b"").draining
+    return sum(there.values())
 
 
 def owner(settings: Settings, partition: int) -> str:

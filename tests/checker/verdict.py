@@ -67,8 +67,7 @@ class Verdict:
 
 
 def _owner(takeover: Takeover) -> str:
-    silence = takeover.silence_ms
-    how = ", handed over" if takeover.closed else ""
-    return f"{takeover.owner} epoch {takeover.epoch}" + (
-        f" ({silence} ms without an event{how})" if silence is not None else ""
-    )
+    name = f"{takeover.owner} epoch {takeover.epoch}"
+    if takeover.closed:
+        return f"{name} (handed over)"
+    return name if takeover.silence_ms is None else f"{name} ({takeover.silence_ms} ms without an event)"

@@ -31,7 +31,7 @@ def test_a_small_run_is_shown_task_by_task_in_topological_order() -> None:
     view.apply(event(4, "task.success", "SUCCESS", "root", attempt=1, started_ms=1_003, finished_ms=1_004))
     view.apply(event(5, "task.skipped", "SKIPPED", "left", reason="condition"))
     text = picture(view)
-    names = [line.split()[1] for line in text.splitlines() if line[:1] in "✓·↷○"]
+    names = [line.split()[1] for line in text.splitlines() if line and line[0] in "✓·↷○"]
     assert names == ["root", "left", "right", "report"]
     assert "✓ root" in text
     assert "↷ left" in text

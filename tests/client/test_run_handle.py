@@ -50,8 +50,8 @@ class Topic:
     async def past(self, run_id: str) -> AsyncIterator[RunEvent]:
         for record in list(self.records):
             await asyncio.sleep(0)
-            if self.while_reading:
-                self.put(self.while_reading.pop(0))
+            news, self.while_reading = self.while_reading, []
+            self.put(*news)
             if record.position or record.type == "run.refused":
                 yield record
 

@@ -209,7 +209,10 @@ def test_a_wrong_field_is_named_with_the_rule_and_the_way_out(fields: dict[str, 
         ({"id": "w", "params": {"a": 3}, "tasks": [{"id": "b"}]}, "is not a declaration"),
         ({"id": "w", "params": {"a": {"type": "int"}}, "tasks": [{"id": "b"}]}, "called 'integer' here"),
         ({"id": "w", "params": {"a": {"type": "integer", "default": "x"}}, "tasks": [{"id": "b"}]}, "type is integer"),
-        ({"id": "w", "params": {"a": {"required": True, "default": 1}}, "tasks": [{"id": "b"}]}, "no use for a default"),
+        (
+            {"id": "w", "params": {"a": {"required": True, "default": 1}}, "tasks": [{"id": "b"}]},
+            "no use for a default",
+        ),
         ({"id": "w", "timeout": -1, "tasks": [{"id": "b"}]}, "below zero"),
         ({"id": "w", "triggers": [{"kafka": {}}], "tasks": [{"id": "b"}]}, "no topic"),
         ({"id": "w", "triggers": [{"kafka": {"topic": "t", "filter": "b.x"}}], "tasks": [{"id": "b"}]}, "value.b"),
@@ -342,7 +345,11 @@ def test_what_is_no_duration_is_refused(given: Any) -> None:
 def test_a_hundred_thousand_tasks_build_and_come_back() -> None:
     n = 100_000
     middle = [f"t{i}" for i in range(n - 2)]
-    tasks = [command("root"), *(command(task, depends_on=["root"]) for task in middle), {"id": "z", "depends_on": middle}]
+    tasks = [
+        command("root"),
+        *(command(task, depends_on=["root"]) for task in middle),
+        {"id": "z", "depends_on": middle},
+    ]
 
     started = time.perf_counter()
     found = define(*tasks, defaults={"retry": {"max_attempts": 3}})

@@ -20,7 +20,12 @@ SCOPE = Scope(
     trigger={"date": "2026-11-25", "value": {"n": 1.0}},
     run={"id": "r1"},
     tasks=TaskTable(
-        {"check": {"ok": True, "files": ["a", "b"], "n": 0, "in": "kw"}, "model.x": [{"y": 1}], "empty": {}, "none": None}
+        {
+            "check": {"ok": True, "files": ["a", "b"], "n": 0, "in": "kw"},
+            "model.x": [{"y": 1}],
+            "empty": {},
+            "none": None,
+        }
     ),
 )
 

@@ -17,7 +17,9 @@ values = st.recursive(
     | st.integers(-(10**30), 10**30)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner),
+    lambda inner: (
+        st.lists(inner, max_size=5) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner)
+    ),
     max_leaves=20,
 )
 
@@ -133,4 +135,3 @@ def test_the_canonical_form_is_a_fixed_point(value: Any) -> None:
     data = canonical(value)
 
     assert canonical(loads(data)) == data
-    assert loads(data) == value or "e" in data.decode() or "." not in repr(value)

@@ -28,7 +28,7 @@ def words(command: str, value: object) -> bytes:
         ('printf %s "a b"${{ v }}', "a b{}"),
         ("# don't \"worry\nprintf %s 'x'${{ v }}", "x{}"),
         ("printf %s $(printf %s ${{ v }}x)", None),
-        ("X=${{ v }}; printf %s \"${X}\"", "{}"),
+        ('X=${{ v }}; printf %s "${X}"', "{}"),
         ("printf %s \\'${{ v }}", "'{}"),
     ],
 )

@@ -1,11 +1,11 @@
 """A second, naive evaluator of a whole run: slow, straightforward, and without a line of the engine's.
 
-It reads a plain description of a workflow and what each attempt of each task comes to, and says how everything ends. It
-knows nothing of time, order, events or counts: it looks at the ends of all parents and applies the words of INTERFACES
-section 5 one after the other.
+It reads a plain description of a workflow and what each attempt of each task comes to, and says how everything ends.
+It knows nothing of time, order, events or counts: it looks at the ends of all parents and applies the words of
+INTERFACES section 5 one after the other.
 
-A spec is a list of dicts in any order: id, parents, rule, when (None, True, False or "error"), outcomes (a word for each
-attempt: ok, error, permanent, lost, timeout), max_attempts, allow_failure, join (nothing to do).
+A spec is a list of dicts in any order: id, parents, rule, when (None, True, False or "error"), outcomes (a word for
+each attempt: ok, error, permanent, lost, timeout), max_attempts, allow_failure, join (nothing to do).
 """
 
 from __future__ import annotations

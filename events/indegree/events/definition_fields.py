@@ -88,7 +88,7 @@ class Report:
         if text is None or isinstance(text, bool | int | float):
             text = json_values.canonical(text).decode() if text is not None else "null"
         if not isinstance(text, str):
-            self.problem(path, f"{shown(text)} is not an expression; write text such as \"check.ok\"")
+            self.problem(path, f'{shown(text)} is not an expression; write text such as "check.ok"')
             return None
         found = self.expressions.get(text)
         if found is None:

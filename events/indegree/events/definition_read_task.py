@@ -399,7 +399,7 @@ class _Reading:
                 hint = f"; the parameter of that name is written params.{task_id}"
             else:
                 dotted = [known for known in self.names.tasks if known.startswith(task_id + ".")][:1]
-                hint = f"; did you mean tasks[\"{dotted[0]}\"].output?" if dotted else ""
+                hint = f'; did you mean tasks["{dotted[0]}"].output?' if dotted else ""
                 hint = hint or did_you_mean(task_id, [*self.names.tasks])
             self._problem(name, f"there is no task {task_id!r}{hint}")
 

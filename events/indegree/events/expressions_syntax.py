@@ -135,7 +135,7 @@ _FOREIGN = {
     "!": "write `not`",
     "=": "write `==` to compare",
     "+": "expressions do not compute; do it in a task",
-    "-": "expressions do not compute; do it in a task (and a task id with `-` is written tasks[\"the-id\"].output)",
+    "-": 'expressions do not compute; do it in a task (and a task id with `-` is written tasks["the-id"].output)',
     "*": "expressions do not compute; do it in a task",
     "/": "expressions do not compute; do it in a task",
     "%": "expressions do not compute; do it in a task",

@@ -169,7 +169,7 @@ def _refuse_unsafe_places(text: str, parts: list[str | Whole], places: list[int]
                 if part.startswith(("$(", "${"), place) and not _PLAIN_VARIABLE.match(part, place):
                     # Inside these, quotes nest: where the outer ones end can only be known by a whole shell parser.
                     raise ExpressionError(
-                        f'${{{{ }}}} cannot be quoted safely in a command with $( ) or ${{ }} inside double quotes; '
+                        f"${{{{ }}}} cannot be quoted safely in a command with $( ) or ${{ }} inside double quotes; "
                         f"{_ENV_WAY_OUT}",
                         text,
                         start + place,

@@ -357,18 +357,21 @@ _NONE = dataclasses.MISSING
 
 def _typed_dict(kind: Any) -> Decoder:
     decoders: dict[str, Decoder] = {}
+    required: dict[str, bool] = {}
 
     def decode(value: Any, path: str) -> Any:
         if not isinstance(value, dict):
             raise _wrong(value, path, f"an object (a {kind.__name__})")
         if not decoders:
-            decoders.update({name: _decoder(_unwrapped(hint)) for name, hint in _hints(kind).items()})
-        for name in kind.__required_keys__:
-            if name not in value:
+            for name, hint in _hints(kind).items():
+                # Not by __required_keys__ alone: it does not see NotRequired in annotations that are texts.
+                needed = typing.get_origin(hint) is not typing.NotRequired and name in kind.__required_keys__
+                required[name] = needed or typing.get_origin(hint) is typing.Required
+                decoders[name] = _decoder(_unwrapped(hint))
+        for name, needed in required.items():
+            if needed and name not in value:
                 raise ConversionError(path, f"the key {name!r} of {kind.__name__} is missing")
-        return {
-            name: decoders.get(name, _as_it_is)(member, member_path(path, name)) for name, member in value.items()
-        }
+        return {name: decoders.get(name, _as_it_is)(member, member_path(path, name)) for name, member in value.items()}
 
     return decode
 

@@ -90,8 +90,18 @@ def _flow(value: Any) -> str:
     if isinstance(value, str):
         return _scalar(value)
     if isinstance(value, float):
-        return number_text(value)
+        return _number(value)
     return json.dumps(value)
+
+
+def _number(value: float) -> str:
+    """A float so that every reader takes it for a number: whole ones in digits, exponents with a point and a sign."""
+    if value.is_integer() and abs(value) < 1e21:
+        return str(int(value))
+    mantissa, e, exponent = number_text(value).partition("e")
+    if not e:
+        return mantissa
+    return f"{mantissa if '.' in mantissa else mantissa + '.0'}e{exponent}"
 
 
 def _scalar(text: str) -> str:

@@ -82,7 +82,10 @@ _AMBIGUOUS = (
     (re.compile(r"[-+]?0[0-9]+"), "is the number {value} here and octal for YAML 1.1"),
     (re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?"), "is text here and a number for YAML 1.1"),
     (re.compile(r"[-+]?[0-9]+_[0-9_]*(?:\.[0-9_]*)?"), "is text here and a number for YAML 1.1"),
-    (re.compile(r"[-+]?[0-9]*\.?[0-9]*[eE][-+]?[0-9]+"), "is the number {value} here and text for other readers"),
+    (
+        re.compile(r"[-+]?(?:[0-9]+[eE][-+]?|[0-9]*\.[0-9]*[eE])[0-9]+"),
+        "is the number {value} here and text for other readers",
+    ),
     (re.compile(r"[-+]?[0-9]*\.[0-9]*0|[-+]?[0-9]+\."), "is the number {value} here, not the text as written"),
     (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt ].*)?"), "is text here and a date for YAML 1.1"),
     (re.compile(r"0o[0-7]+|0b[01_]+"), "is {value} here and something else for YAML 1.1"),

@@ -19,6 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
+from .output import ReaderGone
 from .session import IndegreeGroup, Session
 
 SECTIONS = {
@@ -106,13 +107,16 @@ def call(args: Sequence[str] | None = None) -> int:
     try:
         value = cli.main(args=args, prog_name="indegree", standalone_mode=False, obj=session)
         sys.stdout.flush()
-        return int(value) if isinstance(value, int) else 0
-    except BrokenPipeError:
-        # Whoever read our output has had enough. Nothing may be written any more, not even by Python's own exit.
+        return value if isinstance(value, int) else 0
+    except (ReaderGone, BrokenPipeError):
+        # Nothing may be written any more, not even by Python's own exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except click.exceptions.Exit as done:
         return done.exit_code
+    except click.exceptions.NoArgsIsHelpError as problem:
+        click.echo(problem.ctx.get_help() if problem.ctx else "")
+        return 2
     except click.ClickException as problem:
         session.out.error(_usage(problem))
         return problem.exit_code

@@ -2,7 +2,8 @@
 
 Why: people read tables, programs read JSON lines, and both pipe us into something that may stop reading.
 
-How: `Output` is the only thing that writes to stdout. A closed pipe raises BrokenPipeError, which `main` ends quietly.
+How: `Output` is the only thing that writes to stdout. A closed pipe raises ReaderGone, which `main` ends quietly (click
+and rich would end the process with code 1).
 
 It must never mix the two: a remark on stdout would break whoever parses it.
 """
@@ -33,12 +34,21 @@ STATE_STYLES = {
 }
 
 
+class ReaderGone(Exception):
+    """Whoever read our output has closed the pipe: there is nobody left to tell."""
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise ReaderGone
+
+
 class Output:
     """Writes for a person or, with `json_lines`, for a program."""
 
     def __init__(self, *, json_lines: bool = False) -> None:
         self.json_lines = json_lines
-        self.console = Console(highlight=False, soft_wrap=True)
+        self.console = _Console(highlight=False, soft_wrap=True)
         self.errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
     @property
@@ -48,13 +58,19 @@ class Output:
 
     def value(self, value: Mapping[str, Any]) -> None:
         """One JSON object on one line, at once (a reader of a stream waits for it)."""
-        sys.stdout.write(json.dumps(value, separators=(",", ":"), ensure_ascii=True, default=str) + "\n")
-        sys.stdout.flush()
+        self.text(json.dumps(value, separators=(",", ":"), ensure_ascii=True, default=str) + "\n")
+
+    def text(self, text: str) -> None:
+        """Text as it is, at once. Raises ReaderGone."""
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise ReaderGone from None
 
     def line(self, text: str = "", style: str | None = None) -> None:
         """A line for a person; `text` is taken as it is."""
         self.console.print(Text(text, style=style or ""))
-        sys.stdout.flush()
 
     def rich(self, thing: Any) -> None:
         """Something that rich draws."""
@@ -80,7 +96,7 @@ class Output:
         else:
             wide = Console(file=io.StringIO(), width=10_000, highlight=False)
             wide.print(table)
-            sys.stdout.write("".join(line.rstrip() + "\n" for line in wide.file.getvalue().splitlines()))  # type: ignore[attr-defined]
+            self.text("".join(line.rstrip() + "\n" for line in wide.file.getvalue().splitlines()))  # type: ignore[attr-defined]
 
 
 def cell(value: Any) -> Text:

@@ -170,8 +170,8 @@ class IndegreeGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            hint = did_you_mean(args[0], self.commands)
-            raise click.UsageError(f"no such command {args[0]!r}{hint}; `{ctx.command_path} --help` lists all", ctx)
+            near = did_you_mean(args[0], self.commands)
+            raise click.UsageError(f"no such command {args[0]!r}{near or f'; `{ctx.command_path} --help` lists all'}", ctx)
         return super().resolve_command(ctx, args)
 
 

@@ -109,7 +109,7 @@ def fmt(target: str, write: bool) -> int:
     elif now.out.json_lines:
         now.out.value(definition.normal())
     else:
-        click.echo(text, nl=False)
+        now.out.text(text)
     return Exit.SUCCESS
 
 
@@ -246,7 +246,7 @@ async def _show(now: Session, name: str, version: str, label: str, *, as_yaml: b
         if now.out.json_lines:
             now.out.value({"version": definition.hash, "active": active, "definition": definition.normal()})
         elif as_yaml:
-            click.echo(yaml_of(definition), nl=False)
+            now.out.text(yaml_of(definition))
         else:
             now.out.line(f"{name}  {definition.hash}{'  active' if active else ''}", "bold")
             _summary(now, definition)

@@ -280,6 +280,7 @@ class PartitionCore:
 
     def _proceed(self) -> None:
         draft, decidable = self._draft, self.state.decidable
+        draft.caused_by(None)  # by inputs of earlier frames
         while decidable and not draft.full():
             run = next(iter(decidable.values()))
             decide.advance(draft, self._builder, run, _SHARE)

@@ -89,7 +89,7 @@ class Draft:
             self._projection.epoch = self.state.epoch
             self._projection.seq = self.state.seq + 1
 
-    def caused_by(self, cause: int, offset: int | None = None) -> None:
+    def caused_by(self, cause: int | None, offset: int | None = None) -> None:
         """The next event is the first that this input causes."""
         self._cause = cause
         self._cause_offset = offset

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_MAX_FAILURES = 20
 _AT_ONCE_S = 0.05  # "at once" is at most so often
 
 
@@ -46,10 +47,12 @@ class Announcements:
         self._said_senders = 0
         self._queues = [task_pb2.Worker.Queue(name=name, partition=number) for name, number in partitions.items()]
 
-    async def start(self) -> None:
-        """Sends the first and waits for its acknowledgement, then goes on by itself. Raises KafkaError."""
+    async def start(self) -> asyncio.Task[None]:
+        """Sends the first and waits for its acknowledgement, then goes on in the task that it gives, which ends only by a
+        lasting error. Raises KafkaError."""
         await self.now()
         self._task = asyncio.create_task(self._go_on(), name="indegree-worker-announcements")
+        return self._task
 
     def soon(self) -> None:
         """Something has changed."""
@@ -70,11 +73,12 @@ class Announcements:
         """Ends the announcements."""
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
+            with contextlib.suppress(asyncio.CancelledError, KafkaError, OSError):
                 await self._task
             self._task = None
 
     async def _go_on(self) -> None:
+        failures = 0
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._wait_s())
@@ -82,8 +86,12 @@ class Announcements:
             try:
                 # Not awaited to its end: one that hangs must not hold up the next.
                 await kafka.append(self._producer, self._topic, 0, [self._record()])
+                failures = 0
             except (KafkaError, OSError) as error:
                 log.warning("the worker could not announce itself: %s: %s", type(error).__name__, error)
+                failures += 1
+                if failures >= _MAX_FAILURES:
+                    raise  # a producer in a state that it cannot leave: somebody has to start the worker anew
             await asyncio.sleep(_AT_ONCE_S)
 
     def _wait_s(self) -> float:

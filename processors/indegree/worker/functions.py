@@ -48,8 +48,8 @@ class Plan:
     takes_all: bool
     # The file of its module, for a child process that cannot import the module by name; empty if unknown.
     file: str = ""
-    # True once a call has taken more than a moment: the next one is given a thread at once.
-    slow: bool = field(default=False, compare=False)
+    # Calls in a row that took more than a moment: after some, the next one is given a thread at once.
+    slow_calls: int = field(default=0, compare=False)
 
     def bind(self, arguments: Mapping[str, Any], attempt: Attempt) -> tuple[list[Any], dict[str, Any]]:
         """Positional and keyword arguments. Raises ArgumentError."""

@@ -13,16 +13,24 @@ from indegree.v1.task_pb2 import Result
 from indegree.worker import outcome, spans
 from indegree.worker.attempt import Attempt
 from indegree.worker.bounds import Bounds
-from indegree.worker.conversion import encode
+from indegree.worker.conversion import ArgumentError, encode
 from indegree.worker.current import CURRENT
 
 _NO_ARGUMENTS: dict[str, Any] = {}
 
 
 def arguments(attempt: Attempt) -> dict[str, Any]:
-    """The record's arguments."""
+    """The record's arguments. Raises ArgumentError."""
     data = attempt.task.args
-    return json.loads(data) if len(data) > 2 else _NO_ARGUMENTS
+    if len(data) <= 2:
+        return _NO_ARGUMENTS
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ArgumentError(f"the arguments in the task record are not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise ArgumentError(f"the arguments in the task record are a {type(found).__name__}, not a JSON object")
+    return found
 
 
 def perform(attempt: Attempt, worker: str, bounds: Bounds) -> Result:

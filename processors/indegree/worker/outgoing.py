@@ -49,7 +49,8 @@ class Outgoing:
         self._topic = topic
         self._waiting: dict[int, list[kafka.Record]] = {}
         self._wake = asyncio.Event()
-        self._open: set[asyncio.Task[None]] = set()
+        self._open: set[_Batch] = set()
+        self._room = asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
         self._sender: asyncio.Task[None] | None = None
@@ -86,13 +87,12 @@ class Outgoing:
                 while self._waiting or self._open or self._handing:
                     self._settled.clear()
                     await self._settled.wait()
-        left = sum(map(len, self._waiting.values())) + len(self._open)
+        left = sum(map(len, self._waiting.values())) + sum(len(batch.records) for batch in self._open)
         if left:
-            log.error("%d results or batches of results were not acknowledged by Kafka before the worker ended", left)
-        for task in [self._sender, *self._open]:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            log.error("%d results were not acknowledged by Kafka before the worker ended", left)
+        self._sender.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._sender
         self._sender = None
 
     async def _send(self) -> None:
@@ -100,45 +100,70 @@ class Outgoing:
             await self._wake.wait()
             self._wake.clear()
             while len(self._open) >= _MAX_UNACKNOWLEDGED:
-                await asyncio.wait(self._open, return_when=asyncio.FIRST_COMPLETED)
+                self._room.clear()
+                await self._room.wait()
             batches, self._waiting = self._waiting, {}
             self._handing = True
             for partition, records in batches.items():
+                batch = _Batch(self, partition, records)
+                self._open.add(batch)
                 try:
                     futures = await kafka.append(self._producer, self._topic, partition, records)
                 except (KafkaError, OSError, ValueError) as error:
-                    # In the background: the way is open for the other partitions.
-                    self._follow(self._again(partition, records, error))
-                    continue
-                self._follow(self._acknowledged(partition, records, futures))
+                    self._again(batch, error)  # later: the way is open for the other partitions
+                else:
+                    batch.follow(futures)
             self._handing = False
             self._settled.set()
 
-    def _follow(self, coroutine: object) -> None:
-        task: asyncio.Task[None] = asyncio.create_task(coroutine)  # type: ignore[arg-type]
-        self._open.add(task)
-        task.add_done_callback(self._closed)
-
-    def _closed(self, task: asyncio.Task[None]) -> None:
-        self._open.discard(task)
+    def closed(self, batch: _Batch, error: BaseException | None) -> None:
+        """A batch is acknowledged, or has failed."""
+        if error is not None:
+            self._again(batch, error)
+            return
+        self._open.discard(batch)
+        self.acknowledged += len(batch.records)
         self._settled.set()
+        self._room.set()
 
-    async def _acknowledged(
-        self, partition: int, records: list[kafka.Record], futures: list[asyncio.Future[RecordMetadata]]
-    ) -> None:
-        try:
-            await asyncio.gather(*futures)
-        except (KafkaError, OSError) as error:
-            await self._again(partition, records, error)
-        else:
-            self.acknowledged += len(records)
-
-    async def _again(self, partition: int, records: list[kafka.Record], error: BaseException) -> None:
+    def _again(self, batch: _Batch, error: BaseException) -> None:
         self.repeated += 1
         now = time.monotonic()
         if now - self._warned > 5.0:
             self._warned = now
-            log.warning("results for partition %d: %s: %s; sent again", partition, type(error).__name__, error)
-        await asyncio.sleep(_AGAIN_S)
-        self._waiting[partition] = [*records, *self._waiting.get(partition, ())]
+            log.warning("results for partition %d: %s: %s; sent again", batch.partition, type(error).__name__, error)
+        asyncio.get_running_loop().call_later(_AGAIN_S, self._put_back, batch)
+
+    def _put_back(self, batch: _Batch) -> None:
+        self._open.discard(batch)
+        self._room.set()
+        self._waiting[batch.partition] = [*batch.records, *self._waiting.get(batch.partition, ())]
         self._wake.set()
+
+
+class _Batch:
+    """Results of one partition that were handed over together."""
+
+    __slots__ = ("_error", "_left", "_out", "partition", "records")
+
+    def __init__(self, out: Outgoing, partition: int, records: list[kafka.Record]) -> None:
+        self._out = out
+        self.partition = partition
+        self.records = records
+        self._left = 0
+        self._error: BaseException | None = None
+
+    def follow(self, futures: list[asyncio.Future[RecordMetadata]]) -> None:
+        """Waits, without a task of its own, for every acknowledgement."""
+        self._left = len(futures)
+        for future in futures:
+            future.add_done_callback(self._done)
+
+    def _done(self, future: asyncio.Future[RecordMetadata]) -> None:
+        if future.cancelled():
+            self._error = KafkaError("the producer gave it up")
+        elif (error := future.exception()) is not None:
+            self._error = error
+        self._left -= 1
+        if not self._left:
+            self._out.closed(self, self._error)

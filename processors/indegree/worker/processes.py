@@ -58,11 +58,11 @@ class Processes:
         if (event := self._stops.get(attempt)) is not None:
             event.set()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Ends the guardian, and with it every group that is left."""
         for task in list(self._tasks):
             task.cancel()
-        self._guardian.close()
+        await asyncio.to_thread(self._guardian.close)
 
     async def _perform(self, attempt: Attempt) -> None:
         from indegree.worker import command, isolated

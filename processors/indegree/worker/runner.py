@@ -25,14 +25,23 @@ from indegree.worker.attempt import Attempt, Key, Phase, Verdict
 from indegree.worker.bounds import Bounds
 from indegree.worker.completions import Completions
 from indegree.worker.coroutines import Coroutines
+from indegree.worker.failures import qualified
 from indegree.worker.functions import Functions, Plan, Refused
 from indegree.worker.memory import Memory
+from indegree.worker.plain_text import described
 from indegree.worker.processes import Processes
 from indegree.worker.secret_values import Masking, SecretMissing, resolve
 from indegree.worker.tally import Tally
 from indegree.worker.threads import Threads
 
 TICK_S = 0.02
+
+
+def _why(error: Exception) -> str:
+    """Our own refusals say it all; of others the type is told too."""
+    ours = isinstance(error, Refused | SecretMissing)
+    return described(error) if ours else f"{qualified(type(error))}: {described(error)}"
+
 
 # Partition of `results`, and what to say there.
 Report = Callable[[int, Result], None]
@@ -144,7 +153,7 @@ class Runner:
             self._ticking.cancel()
         self._threads.close()
         self._coroutines.close()
-        await asyncio.to_thread(self._processes.close)
+        await self._processes.close()
 
     # Taking --------------------------------------------------------------------------------------------------------
 
@@ -153,15 +162,17 @@ class Runner:
         key = attempt.key
         self.tally.taken += 1
         running = self._known.get(key)
-        if running is not None:
+        if running is not None and running.phase is not Phase.ABANDONED:
             self.tally.repeated += 1
-            if running.report_start_sent and running.phase is not Phase.ABANDONED:
+            if running.report_start_sent:
                 self._report(task.partition, outcome.started(running, self.worker))
             return
         if (known := self._memory.result(key)) is not None:
             self.tally.repeated += 1
             self._report(task.partition, known)
             return
+        if running is not None:
+            return  # its outcome is forgotten, and its code still runs: it must not run twice
         if self.draining:
             self._answer(attempt, outcome.returned(attempt, self.worker, "the worker stops"))
             return
@@ -191,8 +202,8 @@ class Runner:
                 raise Refused("the task record names neither a function (`python`) nor a `command`")
             elif not self.commands:
                 raise Refused("this worker runs no commands; start it with --commands if it may")
-        except (Refused, SecretMissing) as error:
-            self._finish(attempt, outcome.rejected(attempt, self.worker, attempt.mask(str(error))))
+        except Exception as error:  # noqa: BLE001 - reading a signature runs user code
+            self._finish(attempt, outcome.rejected(attempt, self.worker, attempt.mask(_why(error))))
             return
         heapq.heappush(self._waiting, (-task.priority, next(self._order), attempt))
 
@@ -202,9 +213,9 @@ class Runner:
         async def load() -> None:
             try:
                 plan: Plan = await asyncio.to_thread(self.functions.find, attempt.task.python)
-            except Refused as error:
+            except Exception as error:  # noqa: BLE001 - as above
                 if attempt.phase is Phase.WAITING:
-                    self._finish(attempt, outcome.rejected(attempt, self.worker, str(error)))
+                    self._finish(attempt, outcome.rejected(attempt, self.worker, attempt.mask(_why(error))))
                 return
             attempt.plan = plan
             attempt.arrived = time.monotonic()

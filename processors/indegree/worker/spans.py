@@ -10,6 +10,7 @@ code sends still carries it. Never on the fast path twice: whether a provider is
 
 from __future__ import annotations
 
+import logging
 import time
 
 from opentelemetry import context as otel_context
@@ -19,6 +20,8 @@ from opentelemetry.trace.status import Status, StatusCode
 
 from indegree.v1.task_pb2 import Result
 from indegree.worker.attempt import Attempt
+
+log = logging.getLogger(__name__)
 
 _asked = -1.0
 _tracer: trace.Tracer | None = None
@@ -52,10 +55,17 @@ def parent_of(traceparent: str, tracestate: str) -> SpanContext | None:
 
 
 def begin(attempt: Attempt) -> None:
-    """Makes the attempt's context current in the running `contextvars` context, with a span where one is wanted."""
+    """Makes the attempt's context current in the running `contextvars` context, with a span where one is wanted.
+    Never raises: a fault of telemetry is not the task's."""
+    if attempt.task.traceparent:
+        try:
+            _begin(attempt)
+        except Exception:
+            log.exception("the span of an attempt could not be made")
+
+
+def _begin(attempt: Attempt) -> None:
     task = attempt.task
-    if not task.traceparent:
-        return
     parent = parent_of(task.traceparent, task.tracestate)
     if parent is None:
         return
@@ -87,10 +97,16 @@ def begin(attempt: Attempt) -> None:
 
 
 def end(attempt: Attempt, result: Result) -> None:
-    """Ends the span with the outcome; once."""
+    """Ends the span with the outcome; once. Never raises."""
     span, attempt.span = attempt.span, None
-    if span is None:
-        return
+    if span is not None:
+        try:
+            _end(span, result)
+        except Exception:
+            log.exception("the span of an attempt could not be ended")
+
+
+def _end(span: trace.Span, result: Result) -> None:
     if result.kind == Result.SUCCEEDED:
         span.set_status(Status(StatusCode.OK))
     elif result.HasField("error"):

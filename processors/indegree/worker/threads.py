@@ -4,8 +4,9 @@ Why: handing each tiny function to a thread of its own costs far more than runni
 the interpreter's lock change hands without need. But a function that blocks must not hold up the others.
 
 How: attempts lie in one queue. One thread takes them one after the other; more are woken only when that is of use: at
-once for a function known to be slow, otherwise when a thread has been in one call for `STALL_S` while others wait
-(then twice as many at each look, so 64 blocking functions all run within some milliseconds).
+once for a function known to be slow, otherwise when every thread at work has been in one call for `STALL_S` and none
+has come round since the last look (then twice as many each time, so 64 blocking functions all run within milliseconds).
+Threads that only wait for the interpreter's lock are in their calls long too, but one of them comes round all the time.
 
 A thread cannot be ended from outside. The runner keeps the slot of such an attempt until its function returns; since a
 thread belongs to a slot, there is always one left for an attempt that has a slot.
@@ -27,7 +28,11 @@ from indegree.worker.completions import Completions
 from indegree.worker.invocation import perform
 
 STALL_S = 0.001
+# A thread that is in one call so long blocks for certain, whatever the others do.
+_BLOCKED_S = 0.02
 _SLOW_S = 0.002
+# So many slow calls one after the other make a function known to be slow: one may be the scheduler's doing.
+_SLOW_CALLS = 3
 
 
 class _Perform(Protocol):
@@ -62,11 +67,14 @@ class Threads:
         self._parked: list[_Thread] = []
         self._closed = False
         self._looking = False
+        # Calls that have ended, and as of the last look. Counted by threads without a lock: only a change matters.
+        self._calls = 0
+        self._calls_seen = 0
 
     def submit(self, attempts: Sequence[Attempt]) -> None:
         """Runs `attempts`, in order of their beginning. The caller holds a slot for each."""
         self._queue.extend(attempts)
-        slow = sum(1 for attempt in attempts if attempt.plan is not None and attempt.plan.slow)
+        slow = sum(1 for attempt in attempts if attempt.plan is not None and attempt.plan.slow_calls >= _SLOW_CALLS)
         active = len(self._threads) - len(self._parked)
         self._wake(max(slow, 0 if active else 1))
         self._look_later()
@@ -110,7 +118,9 @@ class Threads:
         self._looking = False
         if not self._queue:
             return
-        limit = time.monotonic() - STALL_S
+        none_came_round = self._calls == self._calls_seen
+        self._calls_seen = self._calls
+        limit = time.monotonic() - (STALL_S if none_came_round else _BLOCKED_S)
         stalled = sum(1 for thread in self._threads if 0.0 < thread.since < limit)
         active = len(self._threads) - len(self._parked)
         if active <= stalled:
@@ -132,9 +142,10 @@ class Threads:
             me.since = began = time.monotonic()
             result = perform(attempt, worker, bounds)
             me.since = 0.0
+            self._calls += 1
             plan = attempt.plan
             if plan is not None:
-                plan.slow = time.monotonic() - began > _SLOW_S
+                plan.slow_calls = plan.slow_calls + 1 if time.monotonic() - began > _SLOW_S else 0
             put(attempt, result)
 
     def _park(self, me: _Thread) -> None:

@@ -22,7 +22,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from indegree.events import kafka
 from indegree.events.admin import ensure_topics
@@ -156,8 +156,8 @@ class Worker:
         self._failed = asyncio.get_running_loop().create_future()
         self._outgoing.start()
         self._reader = asyncio.create_task(self._read(self._consumer, self._runner), name="indegree-worker-reader")
-        self._reader.add_done_callback(self._reader_ended)
-        await self._announcements.start()
+        self._reader.add_done_callback(self._part_ended)
+        (await self._announcements.start()).add_done_callback(self._part_ended)
         self.ready = True
         log.info("worker %s serves %s with %d slots", self.instance, ", ".join(self.queues), self.slots)
 
@@ -239,6 +239,13 @@ class Worker:
         while True:
             try:
                 batches = await consumer.getmany(timeout_ms=1_000)
+            except OffsetOutOfRangeError as error:
+                # Records were deleted before we read them (or the topic was made anew). Those addressed to us among
+                # them are sent again by their engines when no start comes.
+                for partition in error.args[0]:
+                    log.warning("%s: our position is gone; reads on from what is there", partition)
+                    await consumer.seek_to_beginning(partition)
+                continue
             except KafkaError as error:
                 log.warning("reading tasks: %s: %s; tries again", type(error).__name__, error)
                 await asyncio.sleep(0.5)
@@ -281,9 +288,9 @@ class Worker:
             stop = control.stop
             runner.stop(Key(stop.run_id, stop.task, stop.attempt, stop.generation), stop.reason)
 
-    def _reader_ended(self, task: asyncio.Task[None]) -> None:
+    def _part_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None and self._failed is not None:
-            log.error("the worker's reader ended", exc_info=error)
+            log.error("%s ended", task.get_name(), exc_info=error)
             if not self._failed.done():
                 self._failed.set_exception(error)
 

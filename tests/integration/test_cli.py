@@ -1,0 +1,281 @@
+"""The command against a real engine, worker, Kafka and etcd, as a person and as a script would use it."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from tests.conftest import SharedStack
+from tests.integration.cli_road import Road, road
+
+pytestmark = pytest.mark.integration
+
+HELLO = Path(__file__).parents[2] / "examples" / "hello" / "hello.yaml"
+
+
+@pytest.fixture(scope="module")
+def place(stack: SharedStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
+    with road(stack.kafka, stack.etcd, tmp_path_factory.mktemp("cli")) as found:
+        deployed = found.command("workflow", "deploy", "client_flows", "--json")
+        assert deployed.returncode == 0, deployed.stderr
+        yield found
+
+
+def lines(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def started(place: Road, *arguments: str) -> str:
+    done = place.command("trigger", *arguments, "--wait")
+    return done.stdout.strip()
+
+
+def test_trigger_waits_and_its_exit_code_is_that_of_the_run(place: Road) -> None:
+    good = place.command("trigger", "diamond", "-p", "n=3", "--wait", "--json")
+    assert good.returncode == 0, good.stderr
+    assert lines(good)[0]["state"] == "SUCCESS"
+    bad = place.command("trigger", "failing", "--wait")
+    assert bad.returncode == 1
+    late = place.command("trigger", "slow", "-p", "seconds=3", "--wait", "--timeout", "0.5")
+    assert late.returncode == 5
+    assert "goes on" in late.stderr
+
+
+def test_follow_prints_each_transition_and_ends_with_the_run(place: Road) -> None:
+    done = place.command("trigger", "diamond", "--follow", "--json")
+    found = lines(done)
+    assert [line["position"] for line in found] == list(range(1, len(found) + 1))
+    assert found[-1]["type"] == "run.success"
+    again = lines(place.command("follow", found[0]["run_id"], "--from", "6", "--json"))
+    assert again == found[6:]
+    plain = place.command("follow", found[0]["run_id"])
+    assert "d#1" in plain.stdout
+    assert "SUCCESS in" in plain.stdout
+
+
+def test_show_has_tasks_outputs_history_and_its_source(place: Road) -> None:
+    run_id = started(place, "diamond", "-p", "n=5")
+    done = place.command("show", run_id, "--history")
+    assert done.returncode == 0
+    assert re.search(r"^d +SUCCESS +1 .* 56$", done.stdout, re.MULTILINE)
+    assert "run                               SUCCESS" in done.stdout
+    assert "source:" in done.stderr
+    [found] = lines(place.command("show", run_id, "--json"))
+    assert {task["id"]: task["output"] for task in found["tasks"]} == {"a": 5, "b": 6, "c": 50, "d": 56}
+
+
+def test_a_failed_task_shows_its_error_and_logs_show_what_it_said(place: Road) -> None:
+    run_id = started(place, "failing")
+    assert "no such bucket" in place.command("show", run_id).stdout
+    logs = place.command("logs", run_id)
+    assert "about to break" in logs.stdout
+    assert "no such bucket" in logs.stdout
+    assert place.command("logs", run_id, "brokn").returncode == 2
+
+
+def test_runs_lists_the_newest_first_and_filters(place: Road) -> None:
+    run_id = started(place, "failing")
+    found = lines(place.command("runs", "--workflow", "failing", "--state", "FAILED", "--json"))
+    assert found[0]["run_id"] == run_id
+    assert {line["workflow"] for line in found} == {"failing"}
+    assert [line["run_id"] for line in found] == sorted((line["run_id"] for line in found), reverse=True)
+    assert len(lines(place.command("runs", "--limit", "1", "--json"))) == 1
+
+
+def test_replay_rebuilds_every_position_from_the_log_alone(place: Road) -> None:
+    run_id = started(place, "diamond")
+    story = lines(place.command("follow", run_id, "--json"))
+    [whole] = lines(place.command("replay", run_id, "--history", "--json"))
+    assert [(line["position"], line["type"], line.get("task_id")) for line in whole["history"]] == [
+        (line["position"], line["type"], line.get("task_id")) for line in story
+    ]
+    for at in (2, 4, len(story)):
+        [found] = lines(place.command("replay", run_id, "--at", str(at), "--json"))
+        expected: dict[str, str] = {}
+        for line in story[:at]:
+            if "task_id" in line:
+                expected[line["task_id"]] = line["state"]
+        assert found["position"] == at
+        assert {task["id"]: task["state"] for task in found["tasks"] if task["state"] != "PENDING"} == expected
+    partition = str(int(run_id.rsplit("-", 1)[1]))
+    [state] = lines(place.command("replay", "--partition", partition, "--json"))
+    assert state["void_frames"] == 0
+    assert state["epoch"] >= 1
+
+
+def test_cancel_ends_a_run_and_says_so_when_it_has_ended(place: Road) -> None:
+    run_id = place.command("trigger", "slow").stdout.strip()
+    done = place.command("cancel", run_id, "--reason", "enough")
+    assert (done.returncode, done.stdout.strip()) == (0, f"{run_id} CANCELLED")
+    assert place.command("follow", run_id, "--json").returncode == 4
+    again = place.command("cancel", run_id)
+    assert again.returncode == 2
+    assert "already ended" in again.stderr
+
+
+def test_a_closed_pipe_ends_quietly(place: Road) -> None:
+    run_id = started(place, "diamond")
+    done = place.shell(f"indegree follow {run_id} --json | head -1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["position"] == 1
+
+
+def test_follow_all_into_a_closed_pipe_ends_quietly(place: Road) -> None:
+    watching = subprocess.Popen(
+        ["bash", "-o", "pipefail", "-c", f'"{sys.executable}" -m indegree.cli follow --all --json | head -1'],
+        cwd=place.folder,
+        env=place.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while watching.poll() is None and time.monotonic() < deadline:
+        started(place, "diamond")
+    out, err = watching.communicate(timeout=20)
+    assert (watching.returncode, err) == (0, "")
+    assert json.loads(out)["run_id"]
+
+
+def test_parameters_come_from_a_file_or_stdin(place: Road) -> None:
+    done = place.command("trigger", "diamond", "--params", "-", "-p", "n=2", "--wait", given='{"n": 1}')
+    assert done.returncode == 0
+    assert lines(place.command("show", done.stdout.strip(), "--json"))[0]["tasks"][0]["output"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["trigger", "dimond"], "did you mean 'diamond'"),
+        (["trigger", "diamond", "-p", "n=x"], "its type is integer"),
+        (["trigger", "diamond", "-p", "m=1"], "unknown parameter 'm'"),
+        (["show", "20261125T101530.123Z-0123456789AB-0001"], "no record of run"),
+        (["replay", "20261125T101530.123Z-0123456789AB-0001"], "is not on the event log"),
+        (["workflow", "show", "dimond"], "did you mean 'diamond'"),
+        (["workflow", "activate", "diamond", "abcdef0"], "has no version"),
+        (["dead-letters", "show", "999"], "no dead letter at offset 999"),
+    ],
+)
+def test_a_mistake_is_exit_2_with_the_way_out(place: Road, arguments: list[str], words: str) -> None:
+    done = place.command(*arguments)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_versions_are_deployed_compared_activated_and_rolled_back(place: Road) -> None:
+    for number in (1, 2):
+        (place.folder / f"v{number}.yaml").write_text(
+            f"id: versions\ntasks:\n  - {{id: a, command: 'echo {number}', output: json}}\n"
+        )
+    [one] = lines(place.command("workflow", "deploy", "v1.yaml", "--label", "v1", "--json"))
+    [two] = lines(place.command("workflow", "deploy", "v2.yaml", "--json"))
+    listed = {line["workflow"]: line for line in lines(place.command("workflow", "list", "--json"))}
+    assert (listed["versions"]["active"], listed["versions"]["versions"]) == (two["version"], 2)
+    difference = place.command("workflow", "diff", "versions@v1", "versions").stdout
+    assert "echo 1" in difference
+    assert "echo 2" in difference
+    back = place.command("workflow", "rollback", "versions", "--json")
+    assert lines(back)[0]["version"] == one["version"]
+    history = lines(place.command("workflow", "history", "versions", "--json"))
+    assert [(line["label"], line["active"]) for line in history] == [("v1", True), ("", False)]
+    clash = place.command("workflow", "deploy", "v2.yaml", "--label", "v1")
+    assert clash.returncode == 2
+    assert "v1" in clash.stderr
+
+
+def test_a_record_that_is_nothing_of_ours_shows_among_dead_letters(place: Road) -> None:
+    producer = Producer({"bootstrap.servers": place.settings.kafka.bootstrap_servers})
+    producer.produce(f"{place.settings.cluster}.triggers", value=b"\x00\xff{", key=b"k", partition=1)
+    producer.flush(20)
+    deadline = time.monotonic() + 30
+    found: list[dict[str, Any]] = []
+    while not found and time.monotonic() < deadline:
+        found = lines(place.command("dead-letters", "list", "--json"))
+    assert found[0]["topic"].endswith("triggers")
+    assert found[0]["partition"] == "1"
+    shown = place.command("dead-letters", "show", str(found[0]["offset"])).stdout
+    assert "reason" in shown
+    assert started(place, "diamond"), "others go on"
+
+
+def test_doctor_names_a_queue_without_a_worker_and_a_healthy_cluster(place: Road) -> None:
+    healthy = {(line["check"], line["grade"]) for line in lines(place.command("doctor", "--json"))}
+    assert {("kafka", "ok"), ("topics", "ok"), ("etcd", "ok"), ("engines", "ok"), ("workers", "ok")} <= healthy
+    assert not {check for check, grade in healthy if grade == "bad"}
+    run_id = place.command("trigger", "elsewhere").stdout.strip()
+    deadline = time.monotonic() + 40
+    text = ""
+    while "queue nobody" not in text and time.monotonic() < deadline:
+        done = place.command("doctor")
+        text = done.stdout
+    assert "no worker serves it" in text
+    assert "--queue nobody" in text
+    assert done.returncode == 3
+    place.command("cancel", run_id)
+
+
+def test_topics_lists_every_topic_with_who_writes_and_reads(place: Road) -> None:
+    done = place.command("topics")
+    assert done.returncode == 0, done.stderr
+    for name in ("triggers", "events", "progress", "tasks.default"):
+        assert f"{place.settings.cluster}.{name}" in done.stdout
+
+
+def test_run_is_all_in_one_in_a_cluster_of_its_own(place: Road) -> None:
+    done = place.command("run", str(HELLO), "-p", "name=Ada", "--json", timeout=120)
+    assert done.returncode == 0, done.stderr
+    found = lines(done)
+    outputs = {line["task_id"]: line.get("output") for line in found if line.get("state") == "SUCCESS" and "task_id" in line}
+    assert outputs["letters"] == 3
+    assert outputs["report"].startswith("hello, Ada (3 letters")
+    assert found[0]["run_id"] not in place.command("runs", "--limit", "1000").stdout
+
+
+def test_run_gives_the_exit_code_of_the_run_and_leaves_no_process(place: Road) -> None:
+    (place.folder / "bad.yaml").write_text("id: bad\ntasks:\n  - {id: a, command: 'echo oops >&2; exit 7'}\n")
+    done = place.command("run", "bad.yaml", timeout=120)
+    assert done.returncode == 1
+    assert "exit code 7" in done.stdout
+    assert not _left(place, "bad")
+
+
+def test_an_interrupted_run_is_cancelled_and_leaves_no_process(place: Road) -> None:
+    (place.folder / "long.yaml").write_text("id: long\ntasks:\n  - {id: a, command: 'sleep 300.25'}\n")
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "indegree.cli", "run", "long.yaml"],
+        cwd=place.folder,
+        env=place.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "RUNNING" in line and "a#1" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert not _left(place, "sleep 300.25")
+
+
+def _left(place: Road, words: str) -> list[str]:
+    """Processes of an `indegree run` of ours that are still there, a moment after it ended."""
+    deadline = time.monotonic() + 10
+    while True:
+        listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout.splitlines()
+        found = [line for line in listed if ("run-2" in line and place.settings.cluster in line) or line.strip() == words]
+        if not found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.1)
