@@ -13,7 +13,9 @@ import pytest
 from indegree.cli.main import COMMANDS, SECTIONS, call
 
 CYCLE = "id: c\ntasks:\n  - {id: a, depends_on: [b], command: 'true'}\n  - {id: b, depends_on: [a], command: 'true'}\n"
-GOOD = "id: good\nparams: {zip: {type: string, required: true}}\ntasks:\n  - {id: a, command: 'echo ${{ params.zip }}'}\n"
+GOOD = (
+    "id: good\nparams: {zip: {type: string, required: true}}\ntasks:\n  - {id: a, command: 'echo ${{ params.zip }}'}\n"
+)
 DOWN = ["--kafka", "127.0.0.1:1", "--etcd", "127.0.0.1:1"]
 
 
@@ -105,7 +107,9 @@ def test_check_goes_on_after_a_bad_file_and_reports_each(capsys: pytest.CaptureF
 
 
 def test_fmt_prints_the_normal_form_and_is_stable(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
-    (folder / "old.yaml").write_text("id: old\ntasks:\n  - {id: a, command: 'true'}\n  - {id: b, needs: [a], command: 'true'}\n")
+    (folder / "old.yaml").write_text(
+        "id: old\ntasks:\n  - {id: a, command: 'true'}\n  - {id: b, needs: [a], command: 'true'}\n"
+    )
     assert call(["workflow", "fmt", "old.yaml"]) == 0
     first = capsys.readouterr()
     assert "depends_on" in first.out

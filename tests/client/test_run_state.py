@@ -63,7 +63,9 @@ def test_a_task_keeps_its_id_over_a_retry_and_counts_attempts() -> None:
     assert (state.tasks["load"].state, state.tasks["load"].attempts) == ("RETRYING", 1)
     assert str(state.tasks["load"].error) == "ValueError: down"
     state.apply(event(5, "task.queued", "QUEUED", "load", attempt=2))
-    state.apply(event(6, "task.success", "SUCCESS", "load", attempt=2, output='{"rows":3}', started_ms=5, finished_ms=9))
+    state.apply(
+        event(6, "task.success", "SUCCESS", "load", attempt=2, output='{"rows":3}', started_ms=5, finished_ms=9)
+    )
     task = state.tasks["load"]
     assert list(state.tasks) == ["load"]
     assert (task.state, task.attempts, task.output, task.error) == ("SUCCESS", 2, {"rows": 3}, None)

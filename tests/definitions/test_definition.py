@@ -94,6 +94,19 @@ def test_every_task_named_in_any_place_is_a_parent() -> None:
     assert found.task("map").depends_on == ("e", "f")
 
 
+def test_what_a_task_waits_for_may_read_other_tasks() -> None:
+    found = define(
+        command("a"),
+        {"id": "b", "wait_for": {"run": {"workflow": "x", "params": {"day": "${{ a.day }}"}}}},
+        {"id": "c", "wait_for": {"kafka": {"topic": "t", "filter": "value.id == b.id"}}},
+        {"id": "d", "wait_for": {"until": "trigger.date > c.day"}},
+    )
+
+    assert [task.depends_on for task in found.tasks] == [(), ("a",), ("b",), ("c",)]
+    assert Definition.from_canonical(found.canonical()) == found
+    assert "`item` does not exist" in problems({"id": "a", "wait_for": {"kafka": {"topic": "t", "filter": "item"}}})[0]
+
+
 def test_kinds_follow_from_what_a_task_does() -> None:
     found = define(
         command("a"), {"id": "b", "python": "m:f"}, {"id": "c", "depends_on": ["a", "b"]},
@@ -307,7 +320,8 @@ def test_what_means_the_same_is_one_version(one: dict[str, Any], other: dict[str
 
 def test_another_meaning_is_another_version() -> None:
     hashes = {define(command("a"), command("b", **fields)).hash for fields in (
-        {}, {"depends_on": ["a"]}, {"timeout": 1}, {"env": {"A": "1"}}, {"env": {"A": 1}}, {"priority": 1}, {"label": "x"},
+        {}, {"depends_on": ["a"]}, {"timeout": 1}, {"env": {"A": "1"}}, {"env": {"A": 1}}, {"priority": 1},
+        {"label": "x"},
     )}  # fmt: skip
 
     assert len(hashes) == 7

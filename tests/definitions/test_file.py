@@ -237,7 +237,8 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.text
 )
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
-    | st.sampled_from(["no", "on", "~", "null", "0755", "3.10", "1e3", "12:30", "2026-01-01", "=", "<<", "- a", "a: b", ""]),
+    | st.sampled_from(["no", "on", "~", "null", "0755", "3.10", "1e3", "12:30", "2026-01-01", "=", "<<", "- a", "a: b",
+                       ""]),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
     max_leaves=15,
 )  # fmt: skip

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from indegree.events.expressions import EvaluationError, ExpressionError, Scope, TaskTable, compile_command
 
-NASTY = ["$(touch owned)", "`touch owned`", "'; touch owned; '", '" ; touch owned ; "', "a\\", "\\", "a b\tc\nd", "*", "",
-         "-n", "~", "#x", "$HOME", "${HOME}", "!!", "\u2028é", "x'\"x"]  # fmt: skip
+NASTY = ["$(touch owned)", "`touch owned`", "'; touch owned; '", '" ; touch owned ; "', "a\\", "\\", "a b\tc\nd", "*",
+         "", "-n", "~", "#x", "$HOME", "${HOME}", "!!", "\u2028é", "x'\"x"]  # fmt: skip
 
 
 def words(command: str, value: object) -> bytes:

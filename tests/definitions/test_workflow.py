@@ -211,7 +211,7 @@ def test_the_definition_is_cached_until_something_changes() -> None:
         (lambda: list(workflow(extract)["extract"]), "cannot be looped over; use foreach"),
         (lambda: len(workflow(extract)["extract"]), "has no length"),
         (lambda: "x" in workflow(extract)["extract"], "nothing can be looked up"),
-        (lambda: workflow(extract)["extract"](), "cannot be called"),
+        (lambda: workflow(extract)["extract"](1), "cannot be called"),
         (lambda: f"{workflow(extract)['extract']:>10}", "cannot be formatted"),
         (lambda: workflow(extract)["extract"] >> "check", "both sides are nodes"),
         (lambda: workflow(extract)["extract"] >> workflow(extract)["extract"], "belongs to the workflow"),
@@ -330,6 +330,20 @@ def test_a_value_that_is_not_json_is_named_with_its_place() -> None:
         workflow().add(use, args={"value": {"a": [1, float("nan")]}})
     with pytest.raises(DefinitionError, match=r"params\.when: .* is naive"):
         Workflow("w", params={"when": datetime(2026, 1, 1)})
+
+
+def test_building_a_workflow_loads_no_kafka_client_and_no_yaml() -> None:
+    script = """
+import sys
+from indegree import Workflow, Retry, Kafka
+w = Workflow("w")
+w.command("a", "true", retry=Retry(max_attempts=2))
+w.definition()
+print([name for name in ("aiokafka", "faust", "ruamel.yaml", "grpc", "google.protobuf") if name in sys.modules])
+"""
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+
+    assert found.stdout.strip() == "[]"
 
 
 # -- options

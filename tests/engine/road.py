@@ -53,6 +53,9 @@ class Road:
         self.epoch = 0
         self.shadow = PartitionCore(number, partitions, self.limits)
         self.core = PartitionCore(number, partitions, self.limits)
+        for data in self.log:
+            self.shadow.replay(Frame.FromString(data))
+            self.epoch = Frame.FromString(data).epoch
         self.take_over()
 
     # -- the log ---------------------------------------------------------------------------------------------------
@@ -84,7 +87,7 @@ class Road:
             again: list[Progress] = []
             self.shadow.replay(Frame.FromString(data), again)
             assert again == effects.progress
-            if not self.core._draft.sealed:
+            if not self.core._draft.sealed and not self.core._draft.count:
                 assert image(self.core.state) == image(self.shadow.state)
                 check(self.shadow.state)
             self.progress += effects.progress

@@ -40,6 +40,12 @@ def test_trigger_that_cannot_be_read_says_why(data: bytes, words: str) -> None:
         codec.decode_trigger(data)
 
 
+def test_protobuf_that_looks_like_white_space_and_a_brace_is_protobuf() -> None:
+    for size in range(100, 140):  # at one of these the inner message's length is ord("{"), after tag 0x0a
+        trigger = Trigger(start=Start(workflow="w", request_id="x" * size))
+        assert codec.decode_trigger(trigger.SerializeToString()) == trigger
+
+
 def test_command_holds_exactly_one_command() -> None:
     got = codec.decode_command(b'{"actor":"me","cancel":{"run_id":"r","reason":"no need"}}')
     assert got.cancel.reason == "no need"

@@ -19,7 +19,7 @@ from indegree.events import admin
 from indegree.events.settings import LOCAL, Settings
 from indegree.stack.process import Child, spawn
 
-FLOWS = '''
+FLOWS = """
 import time
 from indegree import Permanent, Retry, Workflow
 
@@ -75,7 +75,7 @@ elsewhere = Workflow("elsewhere")
 
 @elsewhere.task(queue="nobody")
 def never() -> None: ...
-'''
+"""
 
 STATES = ("SUCCESS", "FAILED", "CANCELLED")
 

@@ -76,6 +76,20 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def get(port: int, path: str) -> tuple[int, Any]:
+    """(status, body) of a page on this machine; (0, "") where nobody answers. JSON bodies are decoded."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            status, body = answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        status, body = error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+    with contextlib.suppress(ValueError):
+        return status, json.loads(body)
+    return status, body
+
+
 @dataclass
 class EngineProcess:
     """One `python -m indegree.stream`."""
@@ -98,17 +112,7 @@ class EngineProcess:
             )
 
     def get(self, path: str) -> tuple[int, Any]:
-        """(status, body) of a page; (0, "") where nobody answers. JSON bodies are decoded."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-                status, body = answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            status, body = error.code, error.read().decode()
-        except OSError:
-            return 0, ""
-        with contextlib.suppress(ValueError):
-            return status, json.loads(body)
-        return status, body
+        return get(self.port, path)
 
     def wait_ready(self, within_s: float = 40.0) -> None:
         def ready() -> bool:
@@ -157,6 +161,9 @@ class Road:
     settings: Settings
     folder: Path
     engines: list[EngineProcess] = field(default_factory=list)
+    _consumer: StockConsumer | None = None
+    _runs: dict[str, str] = field(default_factory=dict)  # run id -> request id
+    _ended: dict[str, str] = field(default_factory=dict)  # run id -> state
 
     def engine(self, name: str = "engine") -> EngineProcess:
         engine = EngineProcess(self.settings, self.folder, name)
@@ -263,14 +270,33 @@ class Road:
         return [record for record in found if record["type"] != "marker"]
 
     def finished(self) -> dict[str, str]:
-        """Request id to the state in which its run ended."""
-        runs, ended = {}, {}
-        for record in self.progress():
+        """Request id to the state in which its run ended, as far as progress has been read; reads a little further."""
+        for record in self._tail():
             if record["type"] == "run.accepted" and record.get("request_id"):
-                runs[record["run_id"]] = record["request_id"]
+                self._runs[record["run_id"]] = record["request_id"]
             elif record["type"].startswith("run.") and record.get("state") in ("SUCCESS", "FAILED", "CANCELLED"):
-                ended[record["run_id"]] = record["state"]
-        return {request: ended[run] for run, request in runs.items() if run in ended}
+                self._ended[record["run_id"]] = record["state"]
+        return {request: self._ended[run] for run, request in self._runs.items() if run in self._ended}
+
+    def _tail(self) -> Iterator[dict[str, Any]]:
+        if self._consumer is None:
+            servers = self.settings.kafka.bootstrap_servers
+            self._consumer = StockConsumer(
+                {"bootstrap.servers": servers, "group.id": uuid.uuid4().hex, "fetch.wait.max.ms": 50}
+            )
+            name = f"{self.settings.cluster}.progress"
+            count = self.settings.topics.partitions
+            self._consumer.assign([StockPartition(name, partition, 0) for partition in range(count)])
+        for message in self._consumer.consume(1000, 0.05):
+            assert message.error() is None, message.error()
+            yield json.loads(message.value())
+
+    def close(self) -> None:
+        """Kills the engines that are left and closes what reads."""
+        for engine in self.engines:
+            engine.kill()
+        if self._consumer is not None:
+            self._consumer.close()
 
     def wait_finished(self, requests: list[str], within_s: float = 60.0) -> dict[str, str]:
         def all_ended() -> dict[str, str] | None:
@@ -426,7 +452,8 @@ def make_settings(kafka: str, etcd: str, cluster: str, partitions: int, **values
         **values,
     }
     settings = Settings.load(flags, folder=Path("/nonexistent"), environ={})
-    asyncio.run(ensure_topics(settings))
+    with asyncio.Runner() as runner:
+        runner.run(ensure_topics(settings))
     return settings
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,8 +25,7 @@ def road(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]
     with HandWorker(road.settings, delay_s=0.01):
         road.deploy(DIAMOND)
         yield road
-    for engine in road.engines:
-        engine.kill()
+    road.close()
 
 
 @pytest.fixture

@@ -17,8 +17,7 @@ pytestmark = pytest.mark.integration
 def road(stack: Any, cluster_name: str, tmp_path: Path) -> Iterator[Road]:
     road = Road(make_settings(stack.kafka, stack.etcd, cluster_name, 1), tmp_path)
     yield road
-    for engine in road.engines:
-        engine.kill()
+    road.close()
 
 
 def test_a_json_trigger_of_a_stock_client_leads_to_progress_records(road: Road) -> None:

@@ -332,7 +332,9 @@ async def test_context_tells_who_runs_and_reports_progress() -> None:
         beat = await b.heard(task, Result.HEARTBEAT)
         assert (beat.progress, beat.message) == (0.5, "half")
         go.set()
-        assert output(await b.final(task)) == {"task": "t", "attempt": 2, "workflow": "orders"}
+        result = await b.final(task)
+        assert output(result) == {"task": "t", "attempt": 2, "workflow": "orders"}
+        assert "INFO indegree.task: hello" in result.log
 
 
 async def test_a_thread_over_its_time_limit_ends_for_the_engine_and_keeps_its_slot() -> None:

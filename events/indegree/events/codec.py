@@ -75,13 +75,13 @@ def _no_constant(name: str) -> Any:
 
 
 def is_json(data: bytes) -> bool:
-    """True if a record is in the JSON form."""
-    return data[:1] == b"{" or (data[:1] in (b" ", b"\t", b"\r", b"\n") and data.lstrip()[:1] == b"{")
+    """True if a record is in the JSON form. White space in front is not allowed: 0x0A is also protobuf's field 1."""
+    return data[:1] == b"{"
 
 
 def decode(kind: type[M], data: bytes) -> M:
     """A record of this kind, from protobuf or JSON. Raises Undecodable."""
-    if data[:1] == b"{" or (data[:1].isspace() and is_json(data)):
+    if is_json(data):
         return from_json(kind, loads(data))
     try:
         return kind.FromString(data)

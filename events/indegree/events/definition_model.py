@@ -114,12 +114,15 @@ class Mapped:
 class WaitFor:
     """What a WAIT task waits for. kind: signal, kafka, run, delay or until; the fields that go with it are set.
 
-    details: the normal form of the part (`{topic, filter}`, `{workflow, ...}`, `{signal, form}`)
-    default: the output after the timeout; MISSING-like None with has_default False = the task fails then
+    details: what is constant of it, in its normal form (`{"kafka": {"topic": ...}}`, `{"signal": ..., "form": ...}`)
+    filter: of a Kafka record; params: of the run; delay_ms, until: what their kinds need
+    default: the output after the timeout; without has_default the task fails then
     """
 
     kind: str
     details: Mapping[str, Any]
+    filter: Expression | None = None
+    params: Mapping[str, Template] = field(default_factory=lambda: EMPTY)
     delay_ms: int | None = None
     until: Expression | None = None
     default: Any = None

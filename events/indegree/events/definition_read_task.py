@@ -26,8 +26,9 @@ from indegree.events.definition_model import (
     TriggerRule,
     WaitFor,
 )
+from indegree.events.definition_read_wait import read_wait_for
 from indegree.events.expressions import Expression, References, Template
-from indegree.events.json_values import check_value, normalised
+from indegree.events.json_values import member_path
 from indegree.events.spelling import did_you_mean
 
 TASK_FIELDS = (
@@ -37,7 +38,6 @@ TASK_FIELDS = (
 )  # fmt: skip
 RETRY_FIELDS = ("max_attempts", "delay", "backoff", "max_delay", "jitter", "errors", "exit_codes")
 RATE_LIMIT_FIELDS = ("key", "limit", "per")
-FORM_TYPES = ("string", "integer", "number", "boolean", "array", "object", "any")
 
 ALIASES = {
     "needs": "depends_on",
@@ -77,6 +77,7 @@ _PYTHON = re.compile(r"[A-Za-z_][\w]*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _TASK_ROOTS = frozenset({"params", "trigger", "run", "tasks"})
 _INSTANCE_ROOTS = _TASK_ROOTS | {"item", "index"}
+_RECORD_ROOTS = _TASK_ROOTS | {"value", "key", "headers"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def read_task(report: Report, value: object, path: str, names: Names, defaults: 
     args, env, params = fields.templates("args"), fields.templates("env"), fields.templates("params")
     given_input = fields.template("input")
     rate_limit = _rate_limit(fields)
-    wait_for = _wait_for(fields) if kind is TaskKind.WAIT else None
+    wait_for = read_wait_for(fields) if kind is TaskKind.WAIT else None
     if len(fields.object) > 1:  # most tasks of a large workflow have few fields: skip what cannot be there
         read.expression("when", when)
         read.template("command", command)
@@ -123,7 +124,7 @@ def read_task(report: Report, value: object, path: str, names: Names, defaults: 
         if mapped is not None:
             read.over(mapped)
         if wait_for is not None:
-            read.expression("wait_for.until", wait_for.until)
+            read.wait_for(wait_for)
     for name in env:
         if not _ENV_NAME.fullmatch(name):
             fields.problem("env", f"{name!r} cannot be the name of an environment variable: letters, digits and '_'")
@@ -306,54 +307,6 @@ def _rate_limit(fields: Fields) -> RateLimit | None:
     return RateLimit(limit, per, inner.expression("key"))
 
 
-def _wait_for(fields: Fields) -> WaitFor | None:
-    report, path = fields.report, fields.at("wait_for")
-    known = ("signal", "form", "kafka", "run", "delay", "until")
-    inner = Fields(report, fields.raw("wait_for"), path, known, "wait_for")
-    kinds = [name for name in known if name != "form" and inner.has(name)]
-    if len(kinds) != 1 or (inner.has("form") and kinds != ["signal"]):
-        report.problem(path, "wait_for names one of signal (with or without form), kafka, run, delay and until")
-        return None
-    kind = kinds[0]
-    details: dict[str, Any] = {}
-    delay_ms: int | None = None
-    until: Expression | None = None
-    if kind == "signal":
-        details["signal"] = inner.identifier("signal", "signal")
-        form = inner.raw("form")
-        if form is not None:
-            types = Fields(report, form, inner.at("form"), form if isinstance(form, dict) else (), "a form")
-            details["form"] = {name: types.choice(name, FORM_TYPES) for name in types.object}
-    elif kind == "kafka":
-        topic = Fields(report, inner.raw("kafka"), inner.at("kafka"), ("topic", "filter"), "a Kafka record to wait for")
-        expression = topic.expression("filter")
-        details["kafka"] = {"topic": topic.text("topic", limit=249)}
-        if expression is not None:
-            details["kafka"]["filter"] = expression.normal
-        if details["kafka"]["topic"] is None:
-            topic.problem("topic", "the topic is missing")
-    elif kind == "run":
-        run = Fields(report, inner.raw("run"), inner.at("run"), ("workflow", "params"), "a run to wait for")
-        details["run"] = {"workflow": run.identifier("workflow", "workflow")}
-        if details["run"]["workflow"] is None:
-            run.problem("workflow", "the workflow is missing")
-        if run.has("params"):
-            details["run"]["params"] = normalised(run.raw("params"))
-            run.templates("params")
-    elif kind == "delay":
-        delay_ms = inner.duration("delay")
-    else:
-        until = inner.expression("until")
-    has_default = "default" in fields.object
-    default = fields.object.get("default")
-    try:
-        check_value(default)
-    except ValueError as error:
-        fields.problem("default", str(error))
-        default = None
-    return WaitFor(kind, details, delay_ms, until, normalised(default), has_default)
-
-
 class _Reading:
     """Gathers the parents of one task from its expressions, and checks the names in them."""
 
@@ -379,9 +332,16 @@ class _Reading:
         if mapped.follows is not None:
             self._task("foreach_with", mapped.follows)
 
-    def _references(self, name: str, references: References, *, instance: bool) -> None:
-        allowed = _INSTANCE_ROOTS if instance else _TASK_ROOTS
-        where = "here" if self.mapped else "in a task without foreach"
+    def wait_for(self, wait_for: WaitFor) -> None:
+        self.expression("wait_for.until", wait_for.until)
+        if wait_for.filter is not None:
+            self._references("wait_for.kafka.filter", wait_for.filter.references, instance=False, record=True)
+        for key, template in wait_for.params.items():
+            self.template(f"wait_for.run.params.{key}", template)
+
+    def _references(self, name: str, references: References, *, instance: bool, record: bool = False) -> None:
+        allowed = _RECORD_ROOTS if record else _INSTANCE_ROOTS if instance else _TASK_ROOTS
+        where = "here" if self.mapped or record else "in a task without foreach"
         if not references.roots <= allowed:
             check_roots(self.fields.report, self._at(name), references, allowed, where)
         for param in references.params:
@@ -405,8 +365,8 @@ class _Reading:
 
     def _at(self, name: str) -> str:
         path = self.fields.path
-        for part in name.split(".", 1):
-            path = f"{path}.{part}" if part.isidentifier() else f'{path}["{part}"]'
+        for part in name.split(".") if name.startswith("wait_for.") else name.split(".", 1):
+            path = member_path(path, part)
         return path
 
     def _problem(self, name: str, message: str) -> None:

@@ -177,7 +177,11 @@ def _mapped(found: dict[str, Any], mapped: Mapped) -> None:
 
 
 def _wait_for(found: dict[str, Any], wait_for: WaitFor) -> None:
-    inner = dict(wait_for.details)
+    inner = {name: dict(value) if isinstance(value, dict) else value for name, value in wait_for.details.items()}
+    if wait_for.filter is not None:
+        inner["kafka"]["filter"] = wait_for.filter.normal
+    if wait_for.params:
+        inner["run"]["params"] = _templates(wait_for.params)
     if wait_for.delay_ms is not None:
         inner["delay"] = format_duration(wait_for.delay_ms)
     _expression(inner, "until", wait_for.until)

@@ -282,6 +282,8 @@ def compile_template(value: Any) -> Template:
 def compile_command(command: str | list[str]) -> Template:
     """Compile a command: text for the shell, a list of texts for an argv. Raises ExpressionError."""
     part = compile_command_part(command)
+    if isinstance(part, Constant):
+        return Template(command, part, _NOTHING)
     return Template(command, part, References.of(nodes_of(part), _text(command)))
 
 

@@ -246,6 +246,8 @@ def _contains(container: Any, element: Any, left: Node, right: Node) -> bool:
         if isinstance(element, str):
             return element in container
     elif isinstance(container, list | tuple):
+        if isinstance(element, str):
+            return element in container  # a text equals nothing but a text, so Python's own search is right (and fast)
         return any(same(member, element) for member in container)
     elif isinstance(container, Mapping):
         return isinstance(element, str) and element in container

@@ -84,6 +84,8 @@ def compile_command_part(command: str | list[str]) -> Part:
     """A shell command (text) or an argv (list of texts). Raises ExpressionError, also where quoting cannot protect."""
     if isinstance(command, str):
         return _compile_text(command, shell=True)
+    if not any(_OPEN in word for word in command):
+        return Constant(command)
     return ListOf(tuple(_compile_text(word, shell=False) for word in command), argv=True)
 
 

@@ -102,7 +102,15 @@ def _kind(value: object) -> str:
 def dumps(value: object, *, max_depth: int = MAX_DEPTH) -> bytes:
     """Compact JSON in UTF-8. Raises JsonValueError with the path to what is not JSON."""
     check_value(value, max_depth=max_depth)
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return write(value)
+
+
+def write(value: object) -> bytes:
+    """Compact JSON in UTF-8 of a value that was checked already (it came from `loads` or from the SDK's `to_json`)."""
+    return _ENCODER.encode(value).encode()
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"))
 
 
 def loads(data: bytes | bytearray | memoryview | str, *, max_depth: int = MAX_DEPTH) -> Any:
@@ -110,6 +118,7 @@ def loads(data: bytes | bytearray | memoryview | str, *, max_depth: int = MAX_DE
     object, NaN or Infinity, nested too deep, a number out of range."""
     if isinstance(data, str):
         text = data
+        _check_text(text, "$")
     else:
         try:
             text = bytes(data).decode("utf-8")
@@ -121,7 +130,9 @@ def loads(data: bytes | bytearray | memoryview | str, *, max_depth: int = MAX_DE
         raise JsonValueError("$", f"not JSON: {error.msg} (line {error.lineno}, column {error.colno})") from None
     except RecursionError:
         raise JsonValueError("$", f"nested deeper than {max_depth} lists and objects") from None
-    check_value(value, max_depth=max_depth)
+    if "\\u" in text or text.count("[") + text.count("{") > max_depth:
+        # Only an escape can hold half of a surrogate pair, and few brackets cannot be deep: else there is no fault.
+        check_value(value, max_depth=max_depth)
     return value
 
 

@@ -24,18 +24,19 @@ from typing import Any, Self
 from aiokafka.errors import KafkaError
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from indegree.events import json_values, kafka, run_ids
+from indegree.events import kafka, run_ids
 from indegree.events.definition import Definition
 from indegree.events.settings import Settings
-from indegree.events.spelling import did_you_mean, listing
+from indegree.events.spelling import did_you_mean
 from indegree.events.topics import Topics
-from indegree.v1.trigger_pb2 import Activate, Cancel, Command, Deploy, Start, Trigger
+from indegree.v1.trigger_pb2 import Activate, Cancel, Command, Deploy
 
 from .client_catalog import Catalog, definition_records
 from .client_errors import ClientError, Closed, InvalidStart, Refused, Unreachable
 from .client_events import RunEvent
 from .client_progress import ProgressFeed, Sink, read_run
 from .client_run import AsyncRun
+from .client_starts import Wanted, fresh_run_id, runnable
 from .workflow import Workflow
 
 _BLOCK = 10_000  # starts handed to the producer before their acknowledgements are awaited
@@ -128,14 +129,14 @@ class AsyncClient:
         run_id: str = "",
         actor: str = "",
     ) -> AsyncRun:
-        """Starts a run and returns once Kafka has acknowledged the start; `await run.accepted()` is the engine's answer.
+        """Starts a run; returns once Kafka has acknowledged the start. `await run.accepted()` is the engine's answer.
 
         A workflow object runs its own version, which is published and deployed if it is new (and activated only where
         none is active); a name runs `version`, `label`, or the active version. Raises InvalidStart.
         """
-        definition, name, wanted = await self._resolve(workflow, version, label)
+        wanted = await self._resolve(workflow, version, label, actor)
         keys = None if idempotency_key is None else [idempotency_key]
-        [run] = await self._send(definition, name, wanted, label, [params or {}], keys, run_id, actor)
+        [run] = await self._send(wanted, [params if params is not None else {}], keys, run_id)
         return run
 
     async def start_many(
@@ -152,15 +153,19 @@ class AsyncClient:
         of them is refused here."""
         rows = list(params)
         if idempotency_keys is not None and len(idempotency_keys) != len(rows):
-            raise InvalidStart(f"{len(idempotency_keys)} idempotency keys for {len(rows)} starts: one for each is needed")
-        definition, name, wanted = await self._resolve(workflow, version, label)
-        return await self._send(definition, name, wanted, label, rows, idempotency_keys, "", actor)
+            raise InvalidStart(
+                f"{len(idempotency_keys)} idempotency keys for {len(rows)} starts: one for each is needed"
+            )
+        wanted = await self._resolve(workflow, version, label, actor)
+        return await self._send(wanted, rows, idempotency_keys, "")
 
     async def run(self, run_id: str) -> AsyncRun:
         """A run by its id, whoever started it, with its state up to now. Raises run_ids.InvalidId, RunNotFound."""
         run_ids.time_of_run(run_id)
         if run_ids.partition_of_run(run_id) >= self._partitions:
-            raise InvalidStart(f"run id {run_id!r} names a partition that the cluster does not have: it has {self._partitions}")
+            raise InvalidStart(
+                f"run id {run_id!r} names a partition that the cluster does not have: it has {self._partitions}"
+            )
         run = AsyncRun(self, run_id)
         await run.catch_up(must_exist=True)
         return run
@@ -193,12 +198,14 @@ class AsyncClient:
         Returns when it can be started by name. Raises Refused (a label that stands for other content), and TimeoutError
         when no engine has answered within `timeout` seconds.
         """
-        definition = _definition(workflow)
+        definition = runnable(workflow)
         new = await self._publish(definition)
         await self._ask(
             self._of_name(definition.id),
             definition.id,
-            Command(deploy=Deploy(workflow=definition.id, version=definition.hash, label=label or "", activate=activate)),
+            Command(
+                deploy=Deploy(workflow=definition.id, version=definition.hash, label=label or "", activate=activate)
+            ),
             f"the deploy of {definition.id} {definition.hash[:12]}",
             timeout,
         )
@@ -217,10 +224,12 @@ class AsyncClient:
         wanted = self.catalog.resolve(workflow, version, label) if version or label else ""
         if not wanted:
             raise InvalidStart(
-                f"workflow {workflow!r} has no version {version or label!r}: `indegree workflow show {workflow}` lists them"
+                f"workflow {workflow!r} has no version {version or label!r}: see `indegree workflow history {workflow}`"
             )
         command = Command(activate=Activate(workflow=workflow, version=wanted))
-        await self._ask(self._of_name(workflow), workflow, command, f"the activation of {workflow} {wanted[:12]}", timeout)
+        await self._ask(
+            self._of_name(workflow), workflow, command, f"the activation of {workflow} {wanted[:12]}", timeout
+        )
         await self._active(workflow, wanted, timeout)
         return Deployed(workflow, wanted, label, False, True)
 
@@ -242,30 +251,37 @@ class AsyncClient:
 
     # -- inside
 
-    async def _resolve(
-        self, workflow: Workflow | Definition | str, version: str, label: str
-    ) -> tuple[Definition | None, str, str]:
-        """(definition where it can be known, name, version to ask for)."""
+    async def _resolve(self, workflow: Workflow | Definition | str, version: str, label: str, actor: str) -> Wanted:
+        """What is to be started, as far as it can be known here. Raises InvalidStart."""
         if version and label:
             raise InvalidStart("give a version or a label, not both")
+        definition: Definition | None
         if not isinstance(workflow, str):
             if version or label:
-                raise InvalidStart("a workflow object runs its own version: start it by name to choose a version or label")
-            definition = _definition(workflow)
+                raise InvalidStart("a workflow object runs its own version: start it by name to choose another")
+            definition = runnable(workflow)
             await self._introduce(definition)
-            return definition, definition.id, definition.hash
-        if not run_ids.is_id(workflow):
+            name, version = definition.id, definition.hash
+        else:
+            name = workflow
+            definition, version = await self._known(name, version, label)
+        limit = self.settings.limits.value_bytes
+        return Wanted(definition, name, version, label, actor or _user(), self._partitions, limit)
+
+    async def _known(self, name: str, version: str, label: str) -> tuple[Definition | None, str]:
+        """The definition behind a name, and the whole version where one was asked for. Raises InvalidStart."""
+        if not run_ids.is_id(name):
             raise InvalidStart(
-                f"workflow {workflow!r}: a name has letters, digits, '_', '-' and '.', at most 100, and begins with a "
+                f"workflow {name!r}: a name has letters, digits, '_', '-' and '.', at most 100, and begins with a "
                 "letter or digit"
             )
-        wanted = self.catalog.resolve(workflow, version, label)
-        if not wanted or (version and not self.catalog.has(wanted)) or not (version or label):
-            await self.catalog.refresh()
-            wanted = self.catalog.resolve(workflow, version, label)
-        if not wanted or not self.catalog.has(wanted):
-            raise InvalidStart(self._unknown(workflow, version, label))
-        return self.catalog.definition(wanted), workflow, wanted if version else ""
+        found = self.catalog.resolve(name, version, label)
+        if not version or not self.catalog.has(found):
+            await self.catalog.refresh()  # what is active, and what a label means, may have just changed
+            found = self.catalog.resolve(name, version, label)
+        if not found or not self.catalog.has(found):
+            raise InvalidStart(self._unknown(name, version, label))
+        return self.catalog.definition(found), found if version else ""
 
     def _unknown(self, workflow: str, version: str, label: str) -> str:
         names = self.catalog.names()
@@ -273,10 +289,12 @@ class AsyncClient:
             hint = did_you_mean(workflow, names) or "; deploy it first: `indegree workflow deploy FILE`"
             return f"unknown workflow {workflow!r} in cluster {self.settings.cluster!r}{hint}"
         if version or label:
-            return f"workflow {workflow!r} has no version {version or label!r}: `indegree workflow show {workflow}` lists them"
+            return (
+                f"workflow {workflow!r} has no version {version or label!r}: see `indegree workflow history {workflow}`"
+            )
         return (
-            f"workflow {workflow!r} has no active version: start one by version or label, or `indegree workflow activate "
-            f"{workflow} VERSION`"
+            f"workflow {workflow!r} has no active version: start one by version or label, or make one active with "
+            f"`indegree workflow activate {workflow} VERSION`"
         )
 
     async def _publish(self, definition: Definition) -> bool:
@@ -294,7 +312,7 @@ class AsyncClient:
         return True
 
     async def _introduce(self, definition: Definition) -> None:
-        """Publishes and deploys a definition that this client starts for the first time, without waiting for answers."""
+        """Publishes and deploys a definition that this client starts for the first time; waits for no answer."""
         if definition.hash in self._introduced:
             return
         new = await self._publish(definition)
@@ -309,81 +327,44 @@ class AsyncClient:
 
     async def _send(
         self,
-        definition: Definition | None,
-        name: str,
-        version: str,
-        label: str,
+        wanted: Wanted,
         rows: Sequence[Mapping[str, Any]],
         keys: Sequence[str] | None,
         run_id: str,
-        actor: str,
     ) -> list[AsyncRun]:
-        who = actor or _user()
+        """All starts are made and checked before the first is sent; all answers are expected before that, too."""
+        if run_id and keys is not None:
+            raise InvalidStart("give a run id or an idempotency key, not both: the key decides which run it is")
+        now_ms = int(time.time() * 1000)
+        planned = [
+            wanted.plan(
+                row,
+                place="params" if len(rows) == 1 else f"params[{number}]",
+                request_id=secrets.token_hex(8),
+                idempotency_key=keys[number] if keys is not None else None,
+                run_id=run_id or fresh_run_id(now_ms, secrets.token_hex, secrets.randbelow, wanted.partitions),
+            )
+            for number, row in enumerate(rows)
+        ]
         headers = _trace_headers()
         runs: list[AsyncRun] = []
         by_partition: dict[int, list[kafka.Record]] = {}
-        for number, row in enumerate(rows):
-            start = Start(workflow=name, version=version, label=label, actor=who)
-            start.params = self._checked(definition, name, row, number if len(rows) > 1 else None)
-            if keys is not None:
-                partition = self._keyed(start, keys[number], run_id)
-                run = AsyncRun(self, "", name, start.request_id)
-            else:
-                partition = self._own(start, run_id)
-                run = AsyncRun(self, start.run_id, name, start.request_id)
+        for one in planned:
+            run = AsyncRun(self, "" if keys is not None else one.start.run_id, wanted.workflow, one.start.request_id)
             runs.append(run)
-            record_key = (start.idempotency_key or start.run_id).encode()
-            by_partition.setdefault(partition, []).append((record_key, Trigger(start=start).SerializeToString(), headers))
-            start_id = start.request_id
+            by_partition.setdefault(one.partition, []).append((one.key, one.value, headers))
             if keys is not None:
-                self._feed.expect(start_id, run.answered)
+                self._feed.expect(one.start.request_id, run.answered)
             else:
                 run.begin()
-        await self._append_all(by_partition)
+        try:
+            await self._append_all(by_partition)
+        except BaseException:
+            for run, one in zip(runs, planned, strict=True):
+                self._feed.forget(run.run_id)
+                self._feed.withdraw(one.start.request_id)
+            raise
         return runs
-
-    def _checked(self, definition: Definition | None, name: str, row: Mapping[str, Any], number: int | None) -> bytes:
-        where = f"params of {name!r}" if number is None else f"params[{number}] of {name!r}"
-        if not isinstance(row, Mapping):
-            raise InvalidStart(f"{where} must be a mapping of names to values, not {type(row).__name__}")
-        try:
-            data = json_values.dumps(dict(row))
-            if definition is not None:
-                definition.bind_params(dict(row))
-        except ValueError as problem:
-            raise InvalidStart(f"{where}: {problem}") from problem
-        if len(data) > self.settings.limits.value_bytes:
-            raise InvalidStart(
-                f"{where} have {len(data)} bytes, more than limits.value_bytes = {self.settings.limits.value_bytes}: "
-                "pass a reference to where the data lies"
-            )
-        return data
-
-    def _own(self, start: Start, run_id: str) -> int:
-        """Gives the start its run id; the partition that the id names."""
-        if run_id:
-            run_ids.time_of_run(run_id)
-            partition = run_ids.partition_of_run(run_id)
-            if partition >= self._partitions:
-                raise InvalidStart(f"run id {run_id!r} names partition {partition}; the cluster has {self._partitions}")
-            start.run_id = run_id
-        else:
-            partition = secrets.randbelow(self._partitions)
-            start.run_id = run_ids.make_run_id(int(time.time() * 1000), secrets.token_hex(6), partition)
-        start.request_id = secrets.token_hex(8)
-        return partition
-
-    def _keyed(self, start: Start, key: str, run_id: str) -> int:
-        if run_id:
-            raise InvalidStart("give a run id or an idempotency key, not both: the key decides which run it is")
-        if not key or len(key.encode("utf-8", "surrogatepass")) > 1024:
-            raise InvalidStart(f"idempotency key {key[:40]!r} must have 1 to 1024 bytes: leave it out where none is needed")
-        try:
-            start.idempotency_key = key
-        except UnicodeEncodeError:
-            raise InvalidStart(f"idempotency key {key!r} holds a lone surrogate, which is not text") from None
-        start.request_id = secrets.token_hex(8)
-        return run_ids.partition_of_key("idempotency", start.workflow, key, self._partitions)
 
     async def _ask(self, partition: int, key: str, command: Command, what: str, timeout: float) -> RunEvent:
         """Sends a command and waits for its answer. Raises Refused, TimeoutError."""
@@ -418,7 +399,9 @@ class AsyncClient:
                 return
             if time.monotonic() > deadline:
                 now = f"{pointer.version[:12]} by {pointer.actor}" if pointer else "none"
-                raise TimeoutError(f"workflow {workflow!r}: {version[:12]} did not become active in {timeout:g} s; active: {now}")
+                raise TimeoutError(
+                    f"workflow {workflow!r}: {version[:12]} did not become active in {timeout:g} s; active: {now}"
+                )
             await asyncio.sleep(_POINTER_POLL_S)
 
     def _of_name(self, workflow: str) -> int:
@@ -443,16 +426,6 @@ class AsyncClient:
                 await self._append(self.topics.triggers, partition, records[at : at + _BLOCK])
 
         await asyncio.gather(*(one(partition, records) for partition, records in by_partition.items()))
-
-
-def _definition(workflow: Workflow | Definition) -> Definition:
-    definition = workflow if isinstance(workflow, Definition) else workflow.definition()
-    if missing := definition.unsupported():
-        raise InvalidStart(
-            f"workflow {definition.id!r} uses what this release cannot run yet: {listing(missing)}; remove it, or run it "
-            "with a later release"
-        )
-    return definition
 
 
 def _trace_headers() -> list[tuple[str, bytes]]:

@@ -1,4 +1,4 @@
-"""The workflows topic as a client sees it: which definitions, active versions and labels exist, and publishing new ones.
+"""The workflows topic as a client sees it: definitions, active versions and labels, and publishing new ones.
 
 Why: a client checks what it can before it sends (an unknown name, a missing parameter), publishes a definition only
 where it is new, and the command line lists and shows versions. The topic is compacted and small: it is read whole.
@@ -119,7 +119,7 @@ class Catalog:
         return parts is not None and len(parts) == next(iter(parts.values())).parts
 
     def definition(self, version: str) -> Definition | None:
-        """The definition with this hash, or None where it is not there or not complete. Raises ClientError if broken."""
+        """The definition with this hash; None where it is not there or not complete. Raises ClientError if broken."""
         if version in self._made:
             return self._made[version]
         if not self.has(version):

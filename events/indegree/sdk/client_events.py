@@ -75,7 +75,7 @@ def value_of(value: Value) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """One transition. `time_ms`, `started_ms`, `finished_ms`, `due_ms`: milliseconds since the epoch, 0 where absent."""
+    """One transition. Numbers ending in `_ms` are milliseconds since the epoch, 0 where absent."""
 
     id: str
     type: str

@@ -35,7 +35,7 @@ class Stretch:
 async def stretches(
     client: AIOKafkaConsumer, topic: str, partitions: Iterable[int], *, time_ms: int | None = None
 ) -> list[Stretch]:
-    """Where each partition begins, where `time_ms` (milliseconds since the epoch; None: its start) lies, and its end."""
+    """Where each partition begins, where `time_ms` (since the epoch; None: its start) lies, and where it ends."""
     tps = [TopicPartition(topic, number) for number in partitions]
     firsts = await client.beginning_offsets(tps)
     ends = await client.end_offsets(tps)
@@ -74,7 +74,7 @@ async def read(
     time_ms: int | None = None,
     begin: dict[int, int] | None = None,
 ) -> AsyncIterator[Any]:
-    """The records of `partitions` (None: all) from `time_ms`, or from the offsets in `begin`, to their ends as of now."""
+    """The records of `partitions` (None: all) from `time_ms`, or the offsets in `begin`, to their ends as of now."""
     client, count = await open_reader(settings, topic, max_poll_records=5_000)
     try:
         numbers = list(range(count) if partitions is None else partitions)

@@ -3,8 +3,8 @@
 Why: a start is known to the caller at once (the client makes the run id) while its acceptance, its transitions and its
 end arrive later, out of one consumer that the client shares among all its runs.
 
-How: `AsyncRun` owns a `RunState` and is a sink of the client's `ProgressFeed`. A run that this client did not see from its
-first record is read from the topic's past first, and what arrives meanwhile waits; positions join the two.
+How: `AsyncRun` owns a `RunState` and is a sink of the client's `ProgressFeed`. A run that this client did not see from
+its first record is read from the topic's past first, and what arrives meanwhile waits; positions join the two.
 
 It must never invent a state: before the first record a run is PENDING, whatever was sent.
 """
@@ -85,7 +85,9 @@ class AsyncRun:
         task = self._view.tasks.get(task_id)
         if task is None:
             known = ", ".join(list(self._view.tasks)[:10]) or "none yet"
-            raise KeyError(f"no record of task {task_id!r} in run {self.run_id or '(not accepted yet)'}; known: {known}")
+            raise KeyError(
+                f"no record of task {task_id!r} in run {self.run_id or '(not accepted yet)'}; known: {known}"
+            )
         return task
 
     def __repr__(self) -> str:
@@ -255,16 +257,14 @@ class AsyncRun:
                     self._raise()
         except TimeoutError:
             raise TimeoutError(
-                f"run {self.run_id or 'without an id yet'} of {self.workflow or 'a workflow'}: waited {timeout} s for it "
-                f"{what}; it is {self.state} (position {self.position}) and goes on"
+                f"run {self.run_id or 'without an id yet'} of {self.workflow or 'a workflow'}: waited {timeout} s for "
+                f"it {what}; it is {self.state} (position {self.position}) and goes on"
             ) from None
 
     def _next(self, last: int, event: RunEvent) -> int:
         if event.position != last + 1:
             raise ProgressGap(
-                f"run {self.run_id}: progress position {event.position} follows {last}, so a record is missing; read the "
-                f"event log with `indegree replay {self.run_id}`"
+                f"run {self.run_id}: progress position {event.position} follows {last}, so a record is missing; read "
+                f"the event log with `indegree replay {self.run_id}`"
             )
         return event.position
-
-

@@ -39,7 +39,7 @@ def encode_output(value: object, annotation: object = None) -> bytes:
 
     The value alone decides; `annotation` (the function's return annotation) is only for the reader on the other side.
     """
-    return json_values.dumps(to_json(value))
+    return json_values.write(to_json(value))
 
 
 def to_json(value: object) -> JsonValue:

@@ -44,7 +44,7 @@ class Reference:
 
     def __getattr__(self, name: str) -> Reference:
         if name.startswith("_"):
-            raise AttributeError(f"{self!r} has no attribute {name!r}; write [{name!r}] for a member of that name")
+            raise AttributeError(f"a reference has no attribute {name!r}; write [{name!r}] for a member of that name")
         return self[name]
 
     def __str__(self) -> str:

@@ -17,6 +17,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -69,9 +70,7 @@ class Alone:
         # `spawn` starts its programs in the folder of their log; ours belong where the user stands.
         command = ["/bin/sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", str(Path.cwd())]
         command += [sys.executable, "-m", "indegree.cli", *arguments]
-        self.children.append(
-            spawn(name, command, log=self.log(name), environment=environment, die_with_parent=True)
-        )
+        self.children.append(spawn(name, command, log=self.log(name), environment=environment, die_with_parent=True))
 
     def log(self, name: str) -> Path:
         return self.folder / self.settings.cluster / f"{name}.log"
@@ -156,6 +155,5 @@ async def tidy(found: Alone) -> None:
     for entry in old:
         with contextlib.suppress(Exception):  # somebody was faster, or Kafka is slow: the next run tries again
             await admin.delete_cluster(found.settings.with_values(cluster=entry["cluster"]))
+        shutil.rmtree(found.folder / str(entry["cluster"]), ignore_errors=True)  # its logs
     path.write_text(json.dumps([entry for entry in known if entry not in old]), "utf-8")
-
-

@@ -2,14 +2,18 @@
 
 Why: a live view names the owner, `show` asks its page, `doctor` compares.
 
-How: one fresh reading with a short limit; gRPC is imported only here and only when asked for.
+How: one fresh reading with a short limit; gRPC is imported only here and only when asked for. An owner's address stands
+in its member's card; its page is asked over HTTP with a short limit too.
 
 It must never write to etcd, and never be needed for a command that can do without it: `try_membership` gives None.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import json
+import urllib.request
+from typing import TYPE_CHECKING, Any
 
 from indegree.events.settings import Settings
 
@@ -49,3 +53,25 @@ def owner_of(membership: Membership | None, partition: int) -> str:
         return ""
     owner = membership.owners.get(partition)
     return owner.id if owner is not None else ""
+
+
+def page_of(membership: Membership | None, partition: int) -> str:
+    """Address (host:port) of the owner's page, empty where unknown."""
+    if membership is None:
+        return ""
+    member = membership.members.get(owner_of(membership, partition))
+    return member.card.address if member is not None else ""
+
+
+async def ask_owner(address: str, run_id: str, timeout_s: float = 1.0) -> dict[str, Any] | None:
+    """What the owner's page says about a run that is under way; None: it has ended, or nobody answers in time."""
+
+    def ask() -> dict[str, Any] | None:
+        try:
+            with urllib.request.urlopen(f"http://{address}/runs/{run_id}", timeout=timeout_s) as answer:
+                found = json.loads(answer.read())
+        except (OSError, ValueError):  # not reachable from here, or 404: the log answers then
+            return None
+        return found if isinstance(found, dict) and "tasks" in found else None
+
+    return await asyncio.to_thread(ask) if address else None

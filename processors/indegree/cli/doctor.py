@@ -94,7 +94,9 @@ async def _doctor(now: Session) -> int:
                 await check(picture)
         except TimeoutError:
             picture.say(_name(check), Grade.BAD, "no answer within 20 s")
-        except (kafka.KafkaUnreachable, ClientError, admin.TopicFault) as problem:
+        except admin.TopicFault as problem:
+            _topic_faults(picture, str(problem).split("; "))
+        except (kafka.KafkaUnreachable, ClientError) as problem:
             picture.say(_name(check), Grade.BAD, str(problem))
         for finding in picture.findings[shown:]:
             _print(now, finding)
@@ -119,10 +121,12 @@ def _print(now: Session, finding: Finding) -> None:
         return
     from rich.text import Text
 
-    line = Text.assemble((f"{finding.grade.value:<5}", _STYLES[finding.grade]), (f"{finding.check:<12}", "dim"), finding.text)
+    line = Text.assemble(
+        (f"{finding.grade.value:<5}", _STYLES[finding.grade]), (f"{finding.check:<14}", "dim"), finding.text
+    )
     now.out.rich(line)
     if finding.out:
-        now.out.line(" " * 17 + "-> " + finding.out, "dim")
+        now.out.line(" " * 19 + "-> " + finding.out, "dim")
 
 
 async def _kafka(picture: Picture) -> None:
@@ -147,7 +151,7 @@ async def _kafka(picture: Picture) -> None:
             picture.say(
                 "kafka",
                 Grade.OK,
-                f"replication {settings.topics.replication}, by setting: acknowledged work survives kill -9, not a lost disk",
+                f"replication {settings.topics.replication}, by setting: work survives kill -9, not a lost disk",
             )
     finally:
         await client.stop()
@@ -165,7 +169,20 @@ async def _topics(picture: Picture) -> None:
     await catalog.start()
     await catalog.stop()
     if not catalog.partitions:
-        picture.say("topics", Grade.BAD, "the cluster's settings are not recorded on the workflows topic", "start an engine")
+        picture.say(
+            "topics", Grade.BAD, "the cluster's settings are not recorded on the workflows topic", "start an engine"
+        )
+
+
+def _topic_faults(picture: Picture, faults: list[str]) -> None:
+    missing = [fault for fault in faults if " is missing" in fault]
+    if len(missing) > 3:
+        text = f"cluster {picture.settings.cluster!r} has not been set up: {len(missing)} topics are missing"
+        out = "start an engine, or `indegree topics --create`; or is another cluster meant (--cluster)?"
+        picture.say("topics", Grade.BAD, text, out)
+        faults = [fault for fault in faults if fault not in missing]
+    for fault in faults:
+        picture.say("topics", Grade.BAD, fault)
 
 
 async def _engines(picture: Picture) -> None:
@@ -195,10 +212,20 @@ async def _engines(picture: Picture) -> None:
         out = "wait a few seconds after a start or a crash; else look at the engines' logs"
         picture.say("engines", Grade.BAD, f"partitions without an owner: {missing}", out)
     for number, why in sorted(seen.quarantined.items()):
-        out = "repair what it names, then delete that key of etcd: /indegree/" + f"{picture.settings.cluster}/quarantine/{number}"
-        picture.say("engines", Grade.BAD, f"partition {number} is in quarantine since {moment(int(why.at * 1000))}: {why.reason}", out)
+        out = (
+            "repair what it names, then delete that key of etcd: /indegree/"
+            + f"{picture.settings.cluster}/quarantine/{number}"
+        )
+        picture.say(
+            "engines",
+            Grade.BAD,
+            f"partition {number} is in quarantine since {moment(int(why.at * 1000))}: {why.reason}",
+            out,
+        )
     for key in seen.unreadable:
-        picture.say("etcd", Grade.WARN, f"the value of {key} cannot be understood", "delete it: its owner writes it anew")
+        picture.say(
+            "etcd", Grade.WARN, f"the value of {key} cannot be understood", "delete it: its owner writes it anew"
+        )
 
 
 async def _workers(picture: Picture) -> None:
@@ -213,7 +240,9 @@ async def _workers(picture: Picture) -> None:
             try:
                 picture.workers[instance] = (Worker.FromString(record.value), record.timestamp)
             except Exception:  # noqa: BLE001 - anybody may write anything there: it is no worker
-                picture.say("workers", Grade.WARN, f"a record with key {instance!r} on {topic} is no worker's announcement")
+                picture.say(
+                    "workers", Grade.WARN, f"a record with key {instance!r} on {topic} is no worker's announcement"
+                )
     now_ms = int(time.time() * 1000)
     alive = {
         name: worker
@@ -224,7 +253,9 @@ async def _workers(picture: Picture) -> None:
     if quiet:
         picture.say("workers", Grade.OK, f"{quiet} worker(s) announced themselves once and are gone")
     if not alive:
-        picture.say("workers", Grade.BAD, "no worker is there: no task runs", "start one: `indegree worker MODULE --commands`")
+        picture.say(
+            "workers", Grade.BAD, "no worker is there: no task runs", "start one: `indegree worker MODULE --commands`"
+        )
     for worker in alive.values():
         queues = ", ".join(queue.name for queue in worker.queues)
         may = f"modules {', '.join(worker.modules) or 'none'}" + (", commands" if worker.commands else "")
@@ -263,7 +294,8 @@ async def _waiting(picture: Picture) -> None:
             text = f"queue {queue}: {count} task(s) are ready and no worker serves it, the oldest for {age}"
             picture.say("queues", Grade.BAD, text, f"start one: `indegree worker MODULE --queue {queue}`")
     for event in list(rejected.values())[:5]:
-        text = f"{event.run_id} {event.task_id}: rejected by {event.worker}: {short(str(event.error or event.reason), 160)}"
+        why = short(str(event.error or event.reason), 160)
+        text = f"{event.run_id} {event.task_id}: rejected by {event.worker or 'a worker'}: {why}"
         out = "start a worker with that module (`indegree worker MODULE`), or with --commands for commands"
         picture.say("queues", Grade.BAD, text, out)
     if not by_queue and not rejected:
@@ -308,7 +340,9 @@ async def _dead_letters(picture: Picture) -> None:
         await reader.stop()
     count = part.end - part.first
     if count:
-        picture.say("dead letters", Grade.WARN, f"{count} record(s) were refused for good", "`indegree dead-letters list`")
+        picture.say(
+            "dead letters", Grade.WARN, f"{count} record(s) were refused for good", "`indegree dead-letters list`"
+        )
     else:
         picture.say("dead letters", Grade.OK, "none")
 

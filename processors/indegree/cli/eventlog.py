@@ -38,7 +38,7 @@ async def read_log(
 ) -> AsyncIterator[Read]:
     """The frames in force and the announcements (with `void` all frames) up to the end as of now.
 
-    Begins where a recovery as of `time_ms` would have begun; None: at the start of the log, or where it was shortened to.
+    Begins where a recovery as of `time_ms` would have begun; None: at the log's start, or where it was shortened to.
     """
     topic = Topics(settings.cluster).events
     reader, _ = await open_reader(settings, topic, max_poll_records=2_000)

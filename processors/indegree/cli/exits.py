@@ -15,7 +15,7 @@ from indegree.events.admin import TopicFault
 from indegree.events.codec import Undecodable
 from indegree.events.frames import NewerFormat
 from indegree.events.kafka import KafkaUnreachable
-from indegree.sdk.client_errors import Closed, ClientError, Unreachable
+from indegree.sdk.client_errors import ClientError, Closed, Unreachable
 from indegree.stack import StackError
 
 

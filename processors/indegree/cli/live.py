@@ -80,7 +80,13 @@ class RunView:
     """
 
     def __init__(
-        self, run_id: str, graph: Graph | None = None, *, console: Console | None = None, title: str = "", owner: str = ""
+        self,
+        run_id: str,
+        graph: Graph | None = None,
+        *,
+        console: Console | None = None,
+        title: str = "",
+        owner: str = "",
     ) -> None:
         self.state = RunState(run_id)
         self.graph = graph

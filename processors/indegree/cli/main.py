@@ -64,9 +64,10 @@ class _Lazy(IndegreeGroup):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, COMMANDS))  # one column over all sections
         for title, names in self.sections.items():
             with formatter.section(title):
-                formatter.write_dl([(name, COMMANDS[name][1]) for name in names], col_max=16)
+                formatter.write_dl([(name.ljust(width), COMMANDS[name][1]) for name in names])
 
 
 def _version() -> str:
@@ -81,18 +82,22 @@ def _version() -> str:
     sections=SECTIONS,
     commands=dict.fromkeys(COMMANDS, click.Command("later")),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="\b\nExit codes: 0 done, 1 the run failed, 2 usage or a bad file, 3 cannot reach, 4 cancelled,\n"
-    "5 timed out. Settings: flags, INDEGREE_SECTION__KEY, indegree.toml, [tool.indegree].",
+    epilog="\b\nEvery command: --help, --json, --cluster, --kafka, --etcd, --set NAME=VALUE, --debug.\n"
+    "Settings: flags, then INDEGREE_SECTION__KEY, then indegree.toml or [tool.indegree].\n"
+    "Exit codes: 0 done, 1 the run failed, 2 usage or bad file, 3 cannot reach, 4 cancelled, 5 timed out.",
 )
 @click.version_option(_version(), "--version", message="indegree %(version)s")
 def cli() -> None:
-    """Runs DAGs of tasks. A trigger on Kafka starts a run, every transition is an event, the log replays.
+    """Runs DAGs of tasks. A trigger on Kafka starts a run, each transition is an event, the log replays.
 
     \b
-      indegree run examples/hello/hello.yaml -p name=Ada   first minute: needs nothing but this
-      indegree stack up                                    then the parts, one by one
-      indegree engine            indegree worker orders.flow        (each in a terminal)
-      indegree workflow deploy orders.flow && indegree trigger orders -p region=eu --follow
+    The first minute, all in one:
+      indegree run examples/hello/hello.yaml -p name=Ada
+    \b
+    Then the parts, each in a terminal:
+      indegree stack up && indegree engine
+      indegree worker orders.flow --deploy
+      indegree trigger orders -p region=eu --follow
     """
 
 
@@ -115,7 +120,7 @@ def call(args: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.exceptions.NoArgsIsHelpError as problem:
-        click.echo(problem.ctx.get_help() if problem.ctx else "")
+        click.echo(problem.format_message())
         return 2
     except click.ClickException as problem:
         session.out.error(_usage(problem))
@@ -150,5 +155,7 @@ def _failed(session: Session, problem: Exception) -> int:
     if isinstance(problem, OSError):
         session.out.error(str(problem))
         return Exit.USAGE
-    session.out.error(f"a fault of indegree: {type(problem).__name__}: {problem}. `--debug` shows where; please report it.")
+    session.out.error(
+        f"a fault of indegree: {type(problem).__name__}: {problem}. `--debug` shows where; please report it."
+    )
     return Exit.OWN_FAULT

@@ -3,9 +3,9 @@
 Why: "the log is the truth" is worth something only if anybody can check it: this shows what an engine that recovers
 would know, at any position, without asking an engine.
 
-How: the frames in force (eventlog.py) go through the engine's own `PartitionCore.replay`; the run's transitions are what
-that replay yields, and the state at a position is their sum up to there. Nothing but `events` is read (and the
-definitions' texts stand in it too).
+How: the frames in force (eventlog.py) go through the engine's own `PartitionCore.replay`; the run's transitions are
+what that replay yields, and the state at a position is their sum up to there. Nothing but `events` is read; the
+definitions stand in it too.
 
 It must never ask an engine or the progress topic, else it would prove nothing.
 """
@@ -42,7 +42,9 @@ _SLACKS_MS = (60_000, None)  # before the run id's time, since clocks differ; th
 @click.command(cls=IndegreeCommand)
 @click.argument("run_id", required=False, metavar="[RUN]")
 @click.option("--partition", type=int, metavar="P", help="The whole partition instead of one run.")
-@click.option("--at", type=int, metavar="POSITION", help="As of this position of the run (or offset of the partition's log).")
+@click.option(
+    "--at", type=int, metavar="POSITION", help="As of this position of the run (or offset of the partition's log)."
+)
 @click.option("--history", is_flag=True, help="Every transition up to there.")
 def replay(run_id: str | None, partition: int | None, at: int | None, history: bool) -> int:
     """Rebuild a run's or a partition's state at any position, from the event log alone.
@@ -79,7 +81,8 @@ async def _run(now: Session, run_id: str, at: int | None, *, history: bool) -> i
             _print(now, found, at, history=history)
             return Exit.SUCCESS
     raise RunNotFound(
-        f"the start of run {run_id!r} is not on the event log of partition {partition}: check the id and the cluster's name"
+        f"the start of run {run_id!r} is not on the event log of partition {partition}: check the id and the cluster's "
+        "name (`indegree runs` lists runs)"
     )
 
 

@@ -21,6 +21,7 @@ from indegree.sdk.client_async import AsyncClient
 from indegree.sdk.client_run import AsyncRun
 
 from .alone import Alone, alone, tidy
+from .exits import Exit
 from .live import RunView
 from .params import read_params
 from .session import IndegreeCommand, Session, session
@@ -54,7 +55,11 @@ def run(target: str, pairs: tuple[str, ...], source: str | None, slots: int, tim
     for note in found.notes:
         now.out.note(f"{target}: {note}")
     with alone(now.settings, now.out) as place:
-        return now.run(_run(now, place, found, params, slots, timeout))
+        try:
+            return now.run(_run(now, place, found, params, slots, timeout))
+        except KeyboardInterrupt:
+            now.out.note("interrupted: the run was cancelled")
+            return Exit.CANCELLED
 
 
 async def _run(
@@ -122,5 +127,3 @@ def _hints(place: Alone, view: RunView) -> None:
         view.title = "starting engine and worker"
     else:
         view.title = view.state.workflow
-
-

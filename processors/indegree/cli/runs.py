@@ -11,6 +11,8 @@ It must never print anything but results on stdout.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -61,7 +63,8 @@ def trigger(
       indegree trigger orders --params batch.json --idempotency-key batch-7
     """
     now = session()
-    return now.run(_trigger(now, workflow, pairs, source, key, version, label, follow, wait, timeout))
+    with _goes_on(now):
+        return now.run(_trigger(now, workflow, pairs, source, key, version, label, follow, wait, timeout))
 
 
 async def _trigger(
@@ -88,8 +91,9 @@ async def _trigger(
             await run.accepted(_ACCEPTED_S)
         except TimeoutError:
             raise TimeoutError(
-                f"the start of {workflow!r}{' as ' + run.run_id if run.run_id else ''} lies on Kafka, but no engine has "
-                f"taken it within {_ACCEPTED_S:g} s; it runs as soon as one is there (`indegree engine`, `indegree doctor`)"
+                f"the start of {workflow!r}{' as ' + run.run_id if run.run_id else ''} lies on Kafka, but no engine "
+                f"has taken it within {_ACCEPTED_S:g} s; it runs as soon as one is there (`indegree engine`, "
+                "`indegree doctor`)"
             ) from None
         if follow:
             if not now.out.json_lines:
@@ -104,10 +108,23 @@ async def _trigger(
         return BY_STATE[run.state] if wait else Exit.SUCCESS
 
 
+@contextlib.contextmanager
+def _goes_on(now: Session, run_id: str = "") -> Iterator[None]:
+    """Ctrl-C while somebody looks on: says that only the looking has ended."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        again = f"; look again with `indegree follow {run_id}`" if run_id else ""
+        now.out.note(f"stopped looking, the run goes on{again}")
+        raise
+
+
 @click.command(cls=IndegreeCommand)
 @click.argument("run_id", required=False, metavar="[RUN]")
 @click.option("--all", "everything", is_flag=True, help="All runs of the cluster, from now on.")
-@click.option("--from", "position", type=int, default=0, metavar="POSITION", help="Only what comes after this position.")
+@click.option(
+    "--from", "position", type=int, default=0, metavar="POSITION", help="Only what comes after this position."
+)
 @click.option("--timeout", type=float, metavar="SECONDS", help="Exit 5 after this.")
 def follow(run_id: str | None, everything: bool, position: int, timeout: float | None) -> int:
     """Watch a run until it ends, from its beginning; or all runs.
@@ -119,7 +136,8 @@ def follow(run_id: str | None, everything: bool, position: int, timeout: float |
         raise click.UsageError("name a run, or give --all")
     if run_id is None:
         return now.run(_follow_all(now, timeout))
-    return now.run(_follow(now, run_id, position, timeout))
+    with _goes_on(now, run_id):
+        return now.run(_follow(now, run_id, position, timeout))
 
 
 async def _follow(now: Session, run_id: str, position: int, timeout: float | None) -> int:
@@ -185,7 +203,9 @@ def show(run_id: str, history: bool) -> int:
 
 @click.command(cls=IndegreeCommand)
 @click.option("--workflow", default="", help="Only of this workflow.")
-@click.option("--state", default="", help="Only in this state.", type=click.Choice(["", *BY_STATE, "RUNNING"]), metavar="STATE")
+@click.option(
+    "--state", default="", help="Only in this state.", type=click.Choice(["", *BY_STATE, "RUNNING"]), metavar="STATE"
+)
 @click.option("--limit", type=int, default=20, show_default=True, help="At most so many.")
 @click.option("--since", default="", metavar="DURATION", help="Only those with news in the last 10m, 2h, 1d.")
 def runs(workflow: str, state: str, limit: int, since: str) -> int:
@@ -194,5 +214,3 @@ def runs(workflow: str, state: str, limit: int, since: str) -> int:
 
     now = session()
     return now.run(list_runs(now, workflow=workflow, state=state, limit=limit, since=since))
-
-

@@ -1,6 +1,6 @@
 """`indegree engine` and `indegree worker`: the two long-lived processes.
 
-Why: they are started by a person in a terminal or by a supervisor; both want one clear line when it is ready, and a log.
+Why: a person in a terminal or a supervisor starts them; both want one clear line when it is ready, and a log.
 
 How: options become settings and arguments of `stream.app.run_engine` and `worker.run_worker`, which block until the
 process is told to stop.
@@ -21,7 +21,12 @@ from .session import IndegreeCommand, session
 
 _LEVELS = ("debug", "info", "warning", "error")
 _log_level = click.option(
-    "--log-level", type=click.Choice(_LEVELS), default="info", show_default=True, metavar="LEVEL", help="Of the log on stderr."
+    "--log-level",
+    type=click.Choice(_LEVELS),
+    default="info",
+    show_default=True,
+    metavar="LEVEL",
+    help="Of the log on stderr.",
 )
 
 
@@ -37,7 +42,9 @@ def _logging(level: str) -> None:
 @click.command(cls=IndegreeCommand)
 @click.option("--id", "name", metavar="NAME", help="Unique among engines. Default: host and process id.")
 @click.option("--port", type=int, help="Of its page (/metrics, /healthz, /readyz, /state). Default: a free one.")
-@click.option("--ttl", type=float, metavar="SECONDS", help="Lease: how long a dead engine's partitions wait. Default: 5.")
+@click.option(
+    "--ttl", type=float, metavar="SECONDS", help="Lease: how long a dead engine's partitions wait. Default: 5."
+)
 @click.option("--queue", "queues", multiple=True, default=("default",), help="Task queues to make; repeat it.")
 @_log_level
 def engine(name: str | None, port: int | None, ttl: float | None, queues: tuple[str, ...], log_level: str) -> int:

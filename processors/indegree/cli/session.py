@@ -108,10 +108,17 @@ def _common() -> list[click.Parameter]:
     return [
         click.Option(["--json"], is_flag=True, callback=_json, help="JSON, one object a line.", **hidden),
         click.Option(["--cluster"], metavar="NAME", callback=_flag("cluster"), help="Default: indegree.", **hidden),
-        click.Option(["--kafka"], metavar="HOST:PORT", callback=_flag("kafka.bootstrap_servers"), help="Kafka.", **hidden),
+        click.Option(
+            ["--kafka"], metavar="HOST:PORT", callback=_flag("kafka.bootstrap_servers"), help="Kafka.", **hidden
+        ),
         click.Option(["--etcd"], metavar="HOST:PORT", callback=_flag("etcd.endpoints"), help="etcd.", **hidden),
         click.Option(
-            ["--set"], metavar="NAME=VALUE", multiple=True, callback=_set, help="Any other setting; repeat it.", **hidden
+            ["--set"],
+            metavar="NAME=VALUE",
+            multiple=True,
+            callback=_set,
+            help="Any other setting; repeat it.",
+            **hidden,
         ),
         click.Option(["--debug"], is_flag=True, callback=_debug, help="Tracebacks and client logs.", **hidden),
     ]
@@ -153,25 +160,31 @@ class IndegreeGroup(click.Group):
         named = [name for names in self.sections.values() for name in names if name in self.commands]
         return named + [name for name in self.commands if name not in named]
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_commands(ctx, formatter)  # first what can be done, then the few options
+        click.Command.format_options(self, ctx, formatter)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         listed: set[str] = set()
         for title, names in {**self.sections, "Commands": list(self.commands)}.items():
             rows = [
-                (name, self.commands[name].get_short_help_str(60))
+                (name, self.commands[name].get_short_help_str(80))
                 for name in names
                 if name in self.commands and name not in listed and not self.commands[name].hidden
             ]
             listed.update(name for name, _ in rows)
             if rows:
                 with formatter.section(title):
-                    formatter.write_dl(rows, col_max=16)
+                    formatter.write_dl([(name.ljust(max(map(len, self.commands))), text) for name, text in rows])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             near = did_you_mean(args[0], self.commands)
-            raise click.UsageError(f"no such command {args[0]!r}{near or f'; `{ctx.command_path} --help` lists all'}", ctx)
+            raise click.UsageError(
+                f"no such command {args[0]!r}{near or f'; `{ctx.command_path} --help` lists all'}", ctx
+            )
         return super().resolve_command(ctx, args)
 
 

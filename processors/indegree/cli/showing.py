@@ -24,7 +24,7 @@ from indegree.sdk.client_events import ENDED, RunEvent, RunState, TaskView
 from indegree.sdk.client_progress import decode, read_run, type_of
 from indegree.sdk.client_reading import open_reader, stretches
 
-from .coordination import owner_of, try_membership
+from .coordination import ask_owner, owner_of, page_of, try_membership
 from .exits import Exit
 from .live import plain_line
 from .output import clock, moment, short, span
@@ -55,9 +55,14 @@ async def show_run(now: Session, run_id: str, *, history: bool) -> int:
         for event in events:
             state.apply(event)
         partition = run_ids.partition_of_run(run_id)
-        owner = owner_of(await try_membership(now.settings), partition)
+        membership = await try_membership(now.settings)
+        owner = owner_of(membership, partition)
         _complete(client, state)
         source = f"{client.topics.progress}, partition {partition}, read in {took_ms:.0f} ms"
+        page = "" if state.ended else page_of(membership, partition)
+        if (live := await ask_owner(page, run_id)) is not None:
+            _as_the_owner_says(state, live)
+            source = f"the owner's page http://{page}/runs/{run_id}; outputs and errors: {source}"
         if now.out.json_lines:
             _show_json(now, state, events if history else [], owner, source)
         else:
@@ -74,6 +79,16 @@ def _complete(client: AsyncClient, state: RunState) -> None:
     ordered = {graph.ids[place]: TaskView(graph.ids[place]) for place in graph.order}
     ordered.update({name: state.tasks[name] for name in ordered if name in state.tasks})
     state.tasks = {**ordered, **state.tasks}
+
+
+def _as_the_owner_says(state: RunState, live: dict[str, Any]) -> None:
+    """The owner knows of now what the topic will say in a moment."""
+    state.state = str(live.get("state", state.state))
+    for name, said in live["tasks"].items():
+        task = state.tasks.setdefault(name, TaskView(name))
+        task.state = str(said.get("state", task.state))
+        task.attempts = max(task.attempts, int(said.get("attempt", 0)))
+        task.worker = str(said.get("worker", task.worker))
 
 
 def _show_json(now: Session, state: RunState, events: list[RunEvent], owner: str, source: str) -> None:
@@ -199,9 +214,7 @@ async def list_runs(now: Session, *, workflow: str, state: str, limit: int, sinc
     return Exit.SUCCESS
 
 
-async def _recent(
-    now: Session, workflow: str, state: str, limit: int, since_ms: int | None
-) -> dict[str, RunState]:
+async def _recent(now: Session, workflow: str, state: str, limit: int, since_ms: int | None) -> dict[str, RunState]:
     topic = Topics(now.settings.cluster).progress
     reader, count = await open_reader(now.settings, topic, max_poll_records=10_000)
     try:

@@ -30,7 +30,11 @@ def stack() -> None:
 
 
 _folder = click.option(
-    "--folder", type=click.Path(file_okay=False, path_type=Path), default=commands.FOLDER, show_default=True, help="Its data."
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=commands.FOLDER,
+    show_default=True,
+    help="Its data.",
 )
 
 

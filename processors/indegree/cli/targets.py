@@ -53,7 +53,9 @@ def load_targets(text: str) -> list[Target]:
             raise click.UsageError(f"{name} has no workflow object {wanted!r}{hint}")
         found = {wanted: found[wanted]}
     if not found:
-        raise click.UsageError(f'{name} holds no workflow: put one at its top level, such as orders = Workflow("orders")')
+        raise click.UsageError(
+            f'{name} holds no workflow: put one at its top level, such as orders = Workflow("orders")'
+        )
     unique = {id(value): value for value in found.values()}
     return [Target(value.definition(), module.__name__, folder) for value in unique.values()]
 
@@ -83,7 +85,9 @@ def _imported(name: str) -> tuple[ModuleType, Path]:
         if not path.is_file():
             raise click.UsageError(f"{name}: no such file")
         if not path.stem.isidentifier():
-            raise click.UsageError(f"{name}: a worker imports it by name, and {path.stem!r} is no Python name: rename it")
+            raise click.UsageError(
+                f"{name}: a worker imports it by name, and {path.stem!r} is no Python name: rename it"
+            )
         folder, name = path.resolve().parent, path.stem
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
@@ -92,8 +96,8 @@ def _imported(name: str) -> tuple[ModuleType, Path]:
     except ModuleNotFoundError as problem:
         if problem.name is not None and (name == problem.name or name.startswith(problem.name + ".")):
             raise click.UsageError(
-                f"no file and no module {name!r} from {folder}: give a file such as flow.yaml or flow.py, or a module's "
-                "name that can be imported from here"
+                f"no file and no module {name!r} from {folder}: give a file such as flow.yaml or flow.py, or the "
+                "name of a module that can be imported from here"
             ) from None
         raise click.UsageError(f"{name} cannot be imported: {problem}") from None
     except Exception as problem:

@@ -1,6 +1,6 @@
 """`indegree topics` and `indegree dead-letters`.
 
-Why: an operator wants to see which topics there are and whether they are as they must be, and what was refused for good.
+Why: an operator wants to see which topics there are, whether they are as they must be, and what was refused for good.
 
 How: `events.admin` makes and checks topics; dead letters carry their origin and reason in headers.
 
@@ -121,8 +121,12 @@ async def _list(now: Session, limit: int, since: str) -> int:
         now.out.table(
             ["offset", "when", "from", "reason"],
             [
-                [found["offset"], moment(found["time_ms"]), f"{found['topic']}/{found['partition']}@{found['record']}",
-                 short(found["reason"], 120)]
+                [
+                    found["offset"],
+                    moment(found["time_ms"]),
+                    f"{found['topic']}/{found['partition']}@{found['record']}",
+                    short(found["reason"], 120),
+                ]
                 for found in newest
             ],
         )

@@ -208,7 +208,9 @@ async def _list(now: Session) -> int:
 
 def _labels(client: AsyncClient, name: str, version: str) -> str:
     return ", ".join(
-        label for (workflow, label), pointer in client.catalog.labels.items() if workflow == name and pointer.version == version
+        label
+        for (workflow, label), pointer in client.catalog.labels.items()
+        if workflow == name and pointer.version == version
     )
 
 
@@ -305,8 +307,13 @@ async def _history(now: Session, name: str) -> int:
         now.out.table(
             ["version", "label", "active", "published", "tasks"],
             [
-                [str(row["version"])[:12], row["label"], "active" if row["active"] else "",
-                 moment(row["published_ms"]), row["tasks"]]
+                [
+                    str(row["version"])[:12],
+                    row["label"],
+                    "active" if row["active"] else "",
+                    moment(row["published_ms"]),
+                    row["tasks"],
+                ]
                 for row in rows
             ],
         )
@@ -338,9 +345,13 @@ async def _diff(now: Session, one: str, other: str) -> int:
     return Exit.SUCCESS
 
 
+def _is_deployed_name(text: str) -> bool:
+    return run_ids.is_id(text) and not Path(text).exists() and not text.endswith((*FILES, ".py"))
+
+
 async def _side(now: Session, text: str) -> Definition:
     name, at, version = text.partition("@")
-    if at or (run_ids.is_id(text) and not Path(text).exists() and not text.endswith((*FILES, ".py"))):
+    if at or _is_deployed_name(text):
         async with now.client() as client:
             if not at and name not in client.catalog.names():
                 return one_target(text).definition
@@ -388,8 +399,8 @@ async def _rollback(now: Session, name: str) -> int:
                 before = version
         if not before:
             raise InvalidStart(
-                f"the event log knows no version of {name!r} that was active before {present[:12] or 'now'}: choose one with "
-                f"`indegree workflow activate {name} VERSION` (`indegree workflow history {name}`)"
+                f"the event log knows no version of {name!r} that was active before {present[:12] or 'now'}: choose "
+                f"one with `indegree workflow activate {name} VERSION` (`indegree workflow history {name}`)"
             )
         _deployed(now, await client.activate(name, before))
     return Exit.SUCCESS

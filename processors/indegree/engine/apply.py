@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import zlib
 from array import array
-from collections import deque
 from typing import TYPE_CHECKING
 
 from indegree.engine import join
@@ -53,26 +52,33 @@ def apply(state: State, event: Event, run_id: str) -> Run | None:
     `run_id`: the event's, where empty that of the event before it in the frame.
     """
     kind = event.kind
-    if kind >= 30 or kind in _NO_RUN:
-        _apply_elsewhere(state, event, kind)
-        return state.runs.get(run_id)
-    if kind == Kind.RUN_STARTED:
-        return _start(state, event, run_id)
     run = state.runs.get(run_id)
-    if run is None:
-        return None
-    task = event.task
-    match kind:
-        case Kind.TASK_SUCCEEDED:
+    if kind == Kind.TASK_SUCCEEDED:  # this and the next are nine of ten events
+        if run is not None:
+            task = event.task
             if ON_SUCCEEDED[run.states[task]] == ILLEGAL:
                 raise IllegalTransition(run_id, run.plan.ids[task], run.states[task], kind)
             if event.HasField("value"):
                 run.outputs[task] = event.value.json
             _end(state, run, task, SUCCESS, join.TAKEN)
             run.position += 1
-        case Kind.TASK_QUEUED:
-            _queue(state, run, task, event)
+    elif kind == Kind.TASK_QUEUED:
+        if run is not None:
+            _queue(state, run, event.task, event)
             run.position += 1
+    elif kind == Kind.RUN_STARTED:
+        return _start(state, event, run_id)
+    elif kind >= Kind.DEFINITION_RECORDED or kind in _NO_RUN:
+        _apply_elsewhere(state, event, kind)
+    elif run is not None:
+        _apply_to_run(state, run, event, kind)
+    return run
+
+
+def _apply_to_run(state: State, run: Run, event: Event, kind: int) -> None:
+    run_id = run.run_id
+    task = event.task
+    match kind:
         case Kind.TASK_STARTED:
             attempt = _move(run, task, ON_STARTED, kind)
             attempt.worker = event.worker
@@ -138,11 +144,11 @@ def apply(state: State, event: Event, run_id: str) -> Run | None:
             run.actor_end = event.actor
             run.timer = 0
             open_tasks = [i for i, task_state in enumerate(run.states) if task_state < TERMINAL]
-            run.pending = deque(open_tasks) if open_tasks else None
+            run.pending = open_tasks or None
+            run.next_pending = 0
             state.decidable[run_id] = run
         case _:
             raise ValueError(f"event kind {kind} is not known to this release: upgrade before reading this log")
-    return run
 
 
 _NO_RUN = frozenset({Kind.RUN_REFUSED, Kind.RUN_REPEATED})
@@ -162,7 +168,7 @@ def _start(state: State, event: Event, run_id: str) -> Run:
     key = run.idempotency_key = event.idempotency_key
     if key:
         state.windows.add_key(plan.workflow, key, run_id, run.digest, state.time_ms)
-    run.pending = deque(plan.first)
+    run.pending = list(plan.first)
     run.position = 2  # accepted, running
     state.runs[run_id] = run
     state.decidable[run_id] = run
@@ -188,35 +194,37 @@ def _queue(state: State, run: Run, task: int, event: Event) -> None:
         raise IllegalTransition(run.run_id, run.plan.ids[task], old, Kind.TASK_QUEUED)
     states[task] = QUEUED
     if old == PENDING:
-        attempt = run.attempts[task] = Attempt(run, task)
-        _leave_pending(state, run, task)
+        attempt = run.attempts[task] = Attempt(run, task, event.attempt, event.generation, state.time_ms)
+        _leave_pending(state, run)
     else:
         attempt = run.attempts[task]
         attempt.place = 0
-    attempt.number = event.attempt
-    attempt.generation = event.generation
-    attempt.queued_ms = state.time_ms
-    attempt.due_ms = 0
+        attempt.number = event.attempt
+        attempt.queued_ms = state.time_ms
+        attempt.due_ms = 0
+        attempt.timer = 0
     timeout = run.plan.queue_timeout_ms[task]
     if timeout:
         state.timers.arm(attempt, state.time_ms + timeout)
-    else:
-        attempt.timer = 0
 
 
-def _leave_pending(state: State, run: Run, task: int) -> None:
-    """Drops `task`, if it is next, and whatever behind it has been settled meanwhile, from the run's queue."""
+def _leave_pending(state: State, run: Run) -> None:
+    """Drops from the front of the run's queue what has been decided, or settled by a result meanwhile."""
     pending = run.pending
     if pending is None:
         return
     states = run.states
     settled = TERMINAL if run.ending else PENDING + 1  # states from here on have nothing to be decided
-    while pending and states[pending[0]] >= settled:
-        pending.popleft()
-    if not pending:
-        run.pending = None
-        if run.left:
-            state.decidable.pop(run.run_id, None)
+    at, end = run.next_pending, len(pending)
+    while at < end and states[pending[at]] >= settled:
+        at += 1
+    if at < end:
+        run.next_pending = at
+        return
+    run.pending = None
+    run.next_pending = 0
+    if run.left:
+        state.decidable.pop(run.run_id, None)
 
 
 def _end(state: State, run: Run, task: int, new: int, edge: int) -> None:
@@ -225,35 +233,33 @@ def _end(state: State, run: Run, task: int, new: int, edge: int) -> None:
     attempt = run.attempts.pop(task, None)
     if attempt is not None:
         attempt.timer = 0
-    left = run.left = run.left - 1
-    if left:
-        children = run.plan.children[task]
-        if children:
-            if edge == join.TAKEN and run.not_taken is None and run.failed is None:
-                _settle_taken(state, run, children)
-            else:
-                _settle(state, run, children, edge)
-    else:
+    run.left -= 1
+    if not run.left:
         state.decidable[run.run_id] = run
+    elif children := run.plan.children[task]:
+        if edge == join.TAKEN and run.not_taken is None and run.failed is None:
+            # The way of most edges: taken, in a run where every edge so far was taken.
+            open_ = run.open
+            eager = run.plan.eager
+            for child in children:
+                still_open = open_[child] - 1
+                open_[child] = still_open
+                if eager[child]:
+                    if _is_decided_by_taken(run, child, still_open):
+                        _decidable(state, run, child)
+                elif not still_open:
+                    _decidable(state, run, child)
+        else:
+            _settle(state, run, children, edge)
     if run.pending is not None:
-        _leave_pending(state, run, task)
+        _leave_pending(state, run)
 
 
-def _settle_taken(state: State, run: Run, children: tuple[int, ...]) -> None:
-    """The way of most edges: taken, in a run where every edge so far was taken."""
-    open_ = run.open
-    eager = run.plan.eager
-    for child in children:
-        still_open = open_[child] - 1
-        open_[child] = still_open
-        if eager[child]:
-            before = run.plan.degree[child] - still_open - 1
-            rule = run.plan.rules[child]
-            if join.decide(rule, still_open + 1, before, 0, 0) or not join.decide(rule, still_open, before + 1, 0, 0):
-                continue
-        elif still_open or run.plan.rules[child] == join.ALWAYS:
-            continue
-        _decidable(state, run, child)
+def _is_decided_by_taken(run: Run, child: int, still_open: int) -> bool:
+    """True if the edge just taken decides an eager rule (or `always`, which was decided when the run started)."""
+    rule = run.plan.rules[child]
+    before = run.plan.degree[child] - still_open - 1
+    return not join.decide(rule, still_open + 1, before, 0, 0) and bool(join.decide(rule, still_open, before + 1, 0, 0))
 
 
 def _settle(state: State, run: Run, children: tuple[int, ...], edge: int) -> None:
@@ -281,7 +287,7 @@ def _decidable(state: State, run: Run, task: int) -> None:
         return  # all that is open is on the queue already
     pending = run.pending
     if pending is None:
-        run.pending = deque((task,))
+        run.pending = [task]
         state.decidable[run.run_id] = run
     else:
         pending.append(task)

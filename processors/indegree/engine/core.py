@@ -118,6 +118,7 @@ class PartitionCore:
         state.epoch = epoch
         state.seq = 0
         state.time_ms = max(state.time_ms, time_ms)
+        self._draft.begin(state.time_ms)
         self._found = []
         for run in state.runs.values():
             for attempt in run.attempts.values():
@@ -345,6 +346,10 @@ class PartitionCore:
     def ready(self, queue: str) -> int:
         """Number of ready attempts in a queue."""
         return self._dispatch.counts.get(queue, 0)
+
+    def best(self, queue: str) -> tuple[int, int, int] | None:
+        """What orders the best ready attempt of a queue, to compare partitions: smaller goes first. None: none is ready."""
+        return self._dispatch.best(queue)
 
     def take(self, queue: str, worker: str) -> Task | None:
         """The best ready attempt of a queue by (priority, depth, age), as a record addressed to `worker`.

@@ -34,7 +34,7 @@ def advance(draft: Draft, builder: Builder, run: Run, share: int = 1 << 30) -> N
         if share <= 0 or draft.full():
             return
         share -= 1
-        task = run.pending[0]
+        task = run.pending[run.next_pending]
         if run.ending:
             _cancel(draft, run, task)
         else:

@@ -65,6 +65,16 @@ class Dispatch:
             heap[:] = [entry for entry in heap if entry[5].place == READY and entry[5].number == entry[4]]
             heapify(heap)
 
+    def best(self, queue: str) -> tuple[int, int, int] | None:
+        """(-priority, depth, queued_ms) of what `take` would give: smaller goes first."""
+        heap = self._heaps.get(queue)
+        while heap:
+            priority, depth, queued_ms, _, number, attempt = heap[0]
+            if attempt.place == READY and attempt.number == number:
+                return priority, depth, queued_ms
+            heappop(heap)
+        return None
+
     def take(self, queue: str, worker: str) -> Attempt | None:
         """The best READY attempt of a queue, now SENT to `worker`."""
         heap = self._heaps.get(queue)

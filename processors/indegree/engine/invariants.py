@@ -69,7 +69,7 @@ def check_run(state: State, run: Run) -> None:
         _same("reason", where, bool(run.reasons and task in run.reasons), states[task] == SKIPPED)
         if task in run.outputs:
             _same("output", where, states[task], SUCCESS)
-    pending = list(run.pending or ())
+    pending = (run.pending or [])[run.next_pending :]
     _same("pending has no repeats", run.run_id, len(set(pending)), len(pending))
     if run.ending:
         open_ = {i for i in range(plan.n) if states[i] < TERMINAL}
@@ -159,7 +159,7 @@ def image_of_run(run: Run) -> dict[str, Any]:
         "edges": [run.edges(task) for task in range(run.plan.n)],
         "left": run.left,
         "failures": (run.failures, run.first_failed),
-        "pending": list(run.pending or ()),
+        "pending": (run.pending or [])[run.next_pending :],
         "attempts": {
             task: (a.number, a.generation, a.worker, a.queued_ms, a.started_ms, a.due_ms, a.rejections)
             for task, a in run.attempts.items()

@@ -53,9 +53,9 @@ CODES: Final[dict[TriggerRule, int]] = {
     TriggerRule.ALWAYS: ALWAYS,
 }
 
-EAGER: Final = frozenset({ALL_FAILED, ONE_SUCCESS, ONE_DONE})
-"""Rules that a taken edge may decide while others are open. For all other rules, as long as every edge that ended was
-taken, nothing is decided before the last."""
+EAGER: Final = frozenset({ALL_FAILED, ONE_SUCCESS, ONE_DONE, ALWAYS})
+"""Rules that may be decided while edges are open though every edge that ended was taken. All others are decided by the
+last edge then."""
 
 
 def decide(rule: int, open_: int, taken: int, not_taken: int, failed: int) -> int:

@@ -27,7 +27,7 @@ JOIN: Final = 1
 
 
 class Plan:
-    """Columns of a version. Lists and bytes are indexed by task; nothing here is ever written to again.
+    """Columns of a version. Lists and bytes are indexed by task; nothing here but `recipes` is ever written to again.
 
     definition, graph: as given; version: content hash; workflow: its name; n: number of tasks
     children:  tuple of child indices for each task
@@ -43,6 +43,7 @@ class Plan:
     timeout_ms, queue_timeout_ms: 0 for none
     retry:     RetryPolicy of each task
     run_timeout_ms: 0 for none
+    recipes:   how task records are made, by task: a cache that records.py fills
     """
 
     __slots__ = (
@@ -60,6 +61,7 @@ class Plan:
         "order",
         "queue",
         "queue_timeout_ms",
+        "recipes",
         "retry",
         "rules",
         "run_timeout_ms",
@@ -95,6 +97,7 @@ class Plan:
         self.queue_timeout_ms = [task.queue_timeout_ms or 0 for task in tasks]
         self.retry: list[RetryPolicy] = [task.retry for task in tasks]
         self.run_timeout_ms: int = definition.timeout_ms or 0
+        self.recipes: dict[int, object] = {}
 
 
 _PLANS: WeakValueDictionary[str, Plan] = WeakValueDictionary()

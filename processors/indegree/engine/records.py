@@ -14,8 +14,7 @@ It must never change the state.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
-from weakref import WeakKeyDictionary
+from typing import Any, Final, cast
 
 from indegree.engine.limits import Limits
 from indegree.engine.plan import Plan
@@ -68,18 +67,12 @@ class Recipe:
     simple: bool
 
 
-_RECIPES: WeakKeyDictionary[Plan, dict[int, Recipe]] = WeakKeyDictionary()
-
-
 def recipe_of(plan: Plan, task: int) -> Recipe:
-    """The recipe of a task, made when it is first needed."""
-    recipes = _RECIPES.get(plan)
-    if recipes is None:
-        recipes = _RECIPES[plan] = {}
-    recipe = recipes.get(task)
+    """The recipe of a task, made when it is first needed and kept with the plan."""
+    recipe = plan.recipes.get(task)
     if recipe is None:
-        recipe = recipes[task] = _recipe(plan, task)
-    return recipe
+        recipe = plan.recipes[task] = _recipe(plan, task)
+    return cast(Recipe, recipe)
 
 
 def _recipe(plan: Plan, index: int) -> Recipe:
@@ -202,7 +195,9 @@ class Builder:
                 f"an input of task {run.plan.ids[task]!r} holds a lone surrogate, which is not text: hand the value "
                 "over in `args` or `input`"
             ) from None
-        size = len(record.args) + len(record.input) + sum(map(len, record.command)) + sum(map(len, record.env.values()))
+        size = len(record.args)
+        if scope is not None:
+            size += len(record.input) + sum(map(len, record.command)) + sum(map(len, record.env.values()))
         if size > self._limits.inputs_bytes:
             raise Unbuildable(self._limits.inputs_too_large(run.plan.ids[task], size))
 

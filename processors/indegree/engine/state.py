@@ -13,7 +13,6 @@ It must never hold a reference to an event: a protobuf message keeps its whole f
 from __future__ import annotations
 
 from array import array
-from collections import deque
 
 from indegree.engine.plan import Plan
 from indegree.engine.timers import Timers
@@ -62,13 +61,13 @@ class Attempt:
     seq: int
     heard_ms: int
 
-    def __init__(self, run: Run, task: int) -> None:
+    def __init__(self, run: Run, task: int, number: int, generation: int, queued_ms: int) -> None:
         self.run = run
         self.task = task
-        self.number = 0
-        self.generation = 0
+        self.number = number
+        self.generation = generation
         self.worker = ""
-        self.queued_ms = 0
+        self.queued_ms = queued_ms
         self.started_ms = 0
         self.due_ms = 0
         self.rejections = 0
@@ -88,6 +87,7 @@ class Run:
     failures:    number of FAILED tasks without allow_failure; first_failed: index of the first, or -1
     pending:     decidable tasks in the order they became so, or None: PENDING tasks whose rule is decided; in a run
                  that ends early (`ending`), all that are not terminal, decided or not
+    next_pending: index of the next one in `pending`; what stands before it has been decided
     attempts:    task -> Attempt, for the tasks that are QUEUED, RUNNING or RETRYING
     outputs:     task -> JSON bytes, for SUCCESS tasks whose output is not null
     reasons:     task -> reason, for SKIPPED tasks; None while there are none
@@ -111,6 +111,7 @@ class Run:
         "first_failed",
         "idempotency_key",
         "left",
+        "next_pending",
         "not_taken",
         "open",
         "origin",
@@ -140,7 +141,8 @@ class Run:
         self.left = plan.n
         self.failures = 0
         self.first_failed = -1
-        self.pending: deque[int] | None = None
+        self.pending: list[int] | None = None
+        self.next_pending = 0
         self.attempts: dict[int, Attempt] = {}
         self.outputs: dict[int, bytes] = {}
         self.reasons: dict[int, str] | None = None

@@ -41,9 +41,7 @@ class Line:
         return f"+{(self.time_ms - since_ms) / 1000:.3f} s  {self.place:>7}  {who:<20} {self.what}{cause}"
 
 
-def lines(
-    frames: Iterable[Frame], run_id: str, task_id: str = "", *, ids: Sequence[str] | None = None
-) -> list[Line]:
+def lines(frames: Iterable[Frame], run_id: str, task_id: str = "", *, ids: Sequence[str] | None = None) -> list[Line]:
     """The events of a run in order; only those of one task if `task_id` is given.
 
     `ids`: the task ids of its version by index, if its definition may lie before `frames`.
@@ -110,7 +108,7 @@ def what(event: Event, time_ms: int) -> str:
             took = f", {event.finished_ms - event.started_ms} ms" if event.started_ms and event.finished_ms else ""
             return f"SUCCESS{done}{took}, output {_short(event.value.json or b'null')}"
         case Kind.ATTEMPT_FAILED:
-            return f"{attempt} failed{worker}: {event.reason}{_error(event.error)}"
+            return f"{attempt} failed{worker}: {event.reason}{_error(event.error, event.reason)}"
         case Kind.TASK_RETRYING:
             return f"RETRYING, {attempt} in {(event.due_ms - time_ms) / 1000:.3f} s"
         case Kind.TASK_FAILED:
@@ -133,10 +131,10 @@ def _because(reason: str) -> str:
     return f" ({reason})" if reason else ""
 
 
-def _error(error: Error) -> str:
+def _error(error: Error, said: str = "") -> str:
     if not error.type and not error.message:
         return ""
-    text = f" {error.type}: {error.message}"
+    text = f", {error.message}" if error.type == said else f" {error.type}: {error.message}"
     return text if len(text) <= _TEXT else text[:_TEXT] + "..."
 
 

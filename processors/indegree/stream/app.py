@@ -22,6 +22,7 @@ from typing import Any, cast
 
 import faust
 import yarl
+from faust.tables import TableManager
 
 from indegree.events import telemetry
 from indegree.events.admin import Cluster, ensure_topics
@@ -37,8 +38,20 @@ log = logging.getLogger(__name__)
 class EngineApp(faust.App):
     """Faust's app without a data folder: an engine keeps nothing on its disk."""
 
+    mundane_level = "debug"
+
     async def on_first_start(self) -> None:
         """Faust would make its folders here."""
+
+
+class NoTables(TableManager):
+    """Faust's tables are not used: its manager without the second that it waits for them."""
+
+    mundane_level = "debug"
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
 
 
 class EngineWorker(faust.Worker):
@@ -83,6 +96,7 @@ def build(settings: Settings, cluster: Cluster) -> tuple[EngineApp, Engine]:
         web_host=settings.engine.host,
         web_port=port,
         Agent=PartitionAgent,
+        TableManager=NoTables,
     )
     app.transport = Transport(
         [yarl.URL("kafka://of-the-settings")],

@@ -44,6 +44,8 @@ class CatalogUnreachable(Exception):
 class Catalog(Service):
     """See the module."""
 
+    mundane_level = "debug"
+
     def __init__(self, settings: Settings, **service: Any) -> None:
         super().__init__(**service)
         self._settings = settings

@@ -34,6 +34,7 @@ from indegree.events.topics import Topics
 from indegree.ownership.etcd import Etcd, Tls
 from indegree.ownership.session import Session
 from indegree.stream.catalog import Catalog
+from indegree.stream.dispatch import Dispatcher
 from indegree.stream.live import EXTERNAL
 from indegree.stream.log import LogDamaged
 from indegree.stream.metrics import Metrics
@@ -69,6 +70,8 @@ def limits(settings: Settings) -> Limits:
 class Engine(Service):
     """Started by the app once Faust runs. `app` is the Faust app, `agent` its PartitionAgent."""
 
+    mundane_level = "debug"
+
     def __init__(
         self, settings: Settings, partitions: int, app: Any, address: str, tracer: Tracer | None, **service: Any
     ) -> None:
@@ -85,6 +88,7 @@ class Engine(Service):
         self.workers: Workers
         self.catalog: Catalog
         self.session: Session
+        self.dispatcher: Dispatcher
         self.services: Services
         self._etcd: Etcd | None = None
 
@@ -106,6 +110,9 @@ class Engine(Service):
             metadata={"kind": "engine", "pid": str(os.getpid())}, ttl_s=int(settings.engine.lease_ttl_s),
             warm_s=int(settings.engine.lease_ttl_s) / 2,
         )  # fmt: skip
+        outbound = Outbound(lambda: self.app.producer.kafka)
+        spans = Spans(self._tracer) if self._tracer is not None else None
+        self.dispatcher = Dispatcher(self.id, self.topics, self.workers, outbound, spans)
         core_limits = limits(settings)
         self.services = Services(
             settings=settings,
@@ -118,9 +125,9 @@ class Engine(Service):
             new_core=lambda number: PartitionCore(number, self.partitions, core_limits),
             workers=self.workers,
             catalog=self.catalog,
-            outbound=Outbound(lambda: self.app.producer.kafka),
+            outbound=outbound,
             metrics=self.metrics,
-            spans=Spans(self._tracer) if self._tracer is not None else None,
+            dispatcher=self.dispatcher,
         )
         for service in (self.workers, self.catalog, self.session):
             await self.add_runtime_dependency(service)
@@ -216,8 +223,9 @@ class Engine(Service):
     # -- workers
 
     def _worker_news(self) -> None:
-        for part in list(self.owned.values()):
-            part.worker_news()
+        """There may be room at a worker that was not there before."""
+        if self.session.valid():
+            self.dispatcher.run()
 
     def _worker_lost(self, instance: str) -> None:
         for part in list(self.owned.values()):

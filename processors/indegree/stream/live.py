@@ -29,7 +29,6 @@ from indegree.events.topics import TRIGGERS
 from indegree.stream.appends import Appends, AppendUnknown
 from indegree.stream.catalog import CatalogUnreachable
 from indegree.stream.control import send_stops
-from indegree.stream.dispatch import Dispatcher
 from indegree.stream.inputs import Decoded, InputReader
 from indegree.stream.log import YIELD_S, LogReader
 from indegree.stream.outbound import Ticket
@@ -73,7 +72,7 @@ class Live:
         self._clock, self._channel = owned.clock, channel
         self._inputs = services.topics.inputs
         self._tps = [TP(topic, number) for topic in self._inputs]
-        self._ticket = Ticket(self.failed)
+        self.ticket = Ticket(self.failed)
         settings, topics, outbound = services.settings, services.topics, services.outbound
         self._appends = Appends(
             owned.log,
@@ -84,8 +83,7 @@ class Live:
             self.failed,
             settings.engine.append_timeout_s,
         )
-        self._dispatcher = Dispatcher(self.core, topics, services.workers, outbound, self._ticket, services.spans)
-        self._outbox = Outbox(settings, topics, outbound, self._ticket, self.wake)
+        self._outbox = Outbox(settings, topics, outbound, self.ticket, self.wake)
         self._reader = InputReader(topics, number, services.catalog)
         self._error: BaseException | None = None
         self._suspect: tuple[int, int] | None = None  # the input that is being decided
@@ -95,6 +93,7 @@ class Live:
         self._woken = False  # a wake-up is in the stream and was not taken yet
         self._timer: asyncio.TimerHandle | None = None
         self._held = False  # triggers are paused
+        self.sent_total = 0  # task records sent by this ownership
         self._dispatched_at = float("-inf")
         label, metrics = str(number), services.metrics
         self._count_inputs = [metrics.inputs.labels(label, word) for word in _WORDS]
@@ -265,7 +264,7 @@ class Live:
             self._early.extend(effects.outbox)  # behind what the takeover finds outstanding
         self._progress.put(effects.progress)
         if effects.stops:
-            send_stops(self._services.outbound, self._services.topics.control, effects.stops, self._ticket)
+            send_stops(self._services.outbound, self._services.topics.control, effects.stops, self.ticket)
         self._services.metrics.append_seconds.observe(seconds)
         self._count_frames.inc()
         self._count_events.inc(len(frame.events))
@@ -273,12 +272,16 @@ class Live:
     def _dispatch(self) -> None:
         if not self._services.valid():
             raise Fenced("the lease is not proven")
-        sent = self._dispatcher.sent
-        if self._dispatcher.run():
-            self.wake()
-        if self._dispatcher.sent != sent:
+        self._services.dispatcher.run()
+
+    def sent(self, count: int, decided: bool) -> None:
+        """So many of our attempts were sent; `decided`: one could not be, and the core made events of that."""
+        if count:
             self._dispatched_at = time.monotonic()
-            self._count_tasks.inc(self._dispatcher.sent - sent)
+            self._count_tasks.inc(count)
+            self.sent_total += count
+        if decided:
+            self.wake()
 
     async def _catch_up(self, ends: list[int]) -> None:
         """Once the inputs of the takeover are read, and all of it is in the log, the partition begins to act."""
@@ -290,17 +293,17 @@ class Live:
         await self._cut()
         await self._appends.join()
         self._ends = None
+        self._services.dispatcher.join(self)
         outstanding = self.core.outstanding()
         self.core.release(outstanding)
         self._outbox.put([*outstanding.outbox, *self._early])
         self._early = []
-        sent = self._dispatcher.sent
         self._dispatch()
         log.info(
             "partition %d serves: %d attempts had no start, %d sent again, %d messages sent again",
             self.number,
             len(outstanding.ready),
-            self._dispatcher.sent - sent,
+            self.sent_total,
             len(outstanding.outbox),
         )
         self.wake()
@@ -312,14 +315,6 @@ class Live:
         if not self._woken and self._error is None:
             self._woken = True
             self._services.consumer().wake(self._channel, self._tps[0])
-
-    def worker_news(self) -> None:
-        """There may be room at a worker that was not there before."""
-        if self.serving:
-            try:
-                self._dispatch()
-            except Exception as error:  # noqa: BLE001 - it ends this ownership, not the caller
-                self.failed(error)
 
     def worker_lost(self, instance: str) -> None:
         """A worker is gone for good: its attempts end in the next step."""
@@ -354,12 +349,12 @@ class Live:
         # a worker says `started` within 50 ms; the next owner reads that before it sends an attempt again
         await asyncio.sleep(max(0.0, self._dispatched_at + _STARTED_S - time.monotonic()))
         await self._appends.join()
-        await self._ticket.idle()
+        await self.ticket.idle()
         await self._progress.idle()
         self.core.begin(self._clock.now_ms())
         self._news()
         cut = self.core.cut(True)
-        if cut is None or self._ticket.error is not None or self._error is not None:
+        if cut is None or self.ticket.error is not None or self._error is not None:
             return
         frame, effects = cut
         frame.closed = not (effects.ready or effects.progress or effects.outbox)
@@ -372,6 +367,7 @@ class Live:
         if self._timer is not None:
             self._timer.cancel()
         self._error = self._error or Fenced("given up")
+        self._services.dispatcher.leave(self)
         self._appends.stop()
         self._outbox.stop()
         self._count_gaps.inc(self._appends.gaps)

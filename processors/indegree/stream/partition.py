@@ -146,11 +146,6 @@ class Partition:
 
     # -- news from outside
 
-    def worker_news(self) -> None:
-        """There may be room at a worker that was not there before."""
-        if self._live is not None:
-            self._live.worker_news()
-
     def worker_lost(self, instance: str) -> None:
         """A worker is gone for good."""
         if self._live is not None:

@@ -9,9 +9,9 @@ from indegree.engine.core import PartitionCore
 from indegree.events.settings import Settings
 from indegree.events.topics import Topics
 from indegree.stream.catalog import Catalog
+from indegree.stream.dispatch import Dispatcher
 from indegree.stream.metrics import Metrics
 from indegree.stream.outbound import Outbound
-from indegree.stream.spans import Spans
 from indegree.stream.transport import OwnedConsumer
 from indegree.stream.workers import Workers
 
@@ -32,4 +32,4 @@ class Services:
     catalog: Catalog
     outbound: Outbound
     metrics: Metrics
-    spans: Spans | None
+    dispatcher: Dispatcher

@@ -91,6 +91,7 @@ class BatchSchema(Schema[Any, Any]):
 class OwnedConsumer(Consumer):
     """One aiokafka consumer for all input partitions, on the app's own loop (no cross-thread call per fetch)."""
 
+    mundane_level = "debug"
     consumer_stopped_errors = (ConsumerStoppedError,)
     transport: Transport
     kafka: AIOKafkaConsumer
@@ -313,6 +314,8 @@ class OwnedConductor(Conductor):
 class OutputProducer(driver.Producer):
     """Faust's producer, opened from our settings. Everything goes out through `indegree.stream.outbound`."""
 
+    mundane_level = "debug"
+
     def _new_producer(self, transactional_id: str | None = None) -> AIOKafkaProducer:
         return kafka.producer(cast(Transport, self.transport).settings)
 
@@ -338,6 +341,8 @@ class PartitionSupervisor(OneForOneSupervisor):
     wrong once one has been removed.
     """
 
+    mundane_level = "debug"
+
     async def restart_service(self, service: Any) -> None:
         if service not in self._services or self.replacement is None:
             return
@@ -353,6 +358,8 @@ class PartitionSupervisor(OneForOneSupervisor):
 
 class PartitionAgent(Agent):
     """One actor per owned partition number; its stream carries that partition of every input topic. None at boot."""
+
+    mundane_level = "debug"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs["supervisor_strategy"] = PartitionSupervisor
@@ -374,7 +381,7 @@ class PartitionAgent(Agent):
 
     async def own(self, number: int) -> None:
         """Starts the partition's actor. Returns at once; the actor's body takes over."""
-        actor = await self._start_for_partitions(self.tps(number))
+        actor = await self._start_one_supervised(None, self.tps(number))
         cast(OwnedConductor, self.app.topics).open(cast(Any, actor).stream.channel)
 
     async def disown(self, number: int) -> None:

@@ -49,6 +49,8 @@ class Known:
 class Workers(Service):
     """The table. `changed`: something may be sent that could not be before. `lost(instance)`: it is gone for good."""
 
+    mundane_level = "debug"
+
     def __init__(
         self,
         settings: Settings,

@@ -48,8 +48,8 @@ class Announcements:
         self._queues = [task_pb2.Worker.Queue(name=name, partition=number) for name, number in partitions.items()]
 
     async def start(self) -> asyncio.Task[None]:
-        """Sends the first and waits for its acknowledgement, then goes on in the task that it gives, which ends only by a
-        lasting error. Raises KafkaError."""
+        """Sends the first and waits for its acknowledgement, then goes on in the task that it gives, which ends only
+        by a lasting error. Raises KafkaError."""
         await self.now()
         self._task = asyncio.create_task(self._go_on(), name="indegree-worker-announcements")
         return self._task

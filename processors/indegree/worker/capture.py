@@ -150,12 +150,19 @@ class AttributedLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         attempt = CURRENT.get()
-        if attempt is None:
+        if attempt is None or _prints_already():
             return
         try:
             attempt.capture.write(self.format(record) + "\n")
         except Exception:  # noqa: BLE001 - a broken log call of user code is not a reason to fail its task
             attempt.capture.write(f"(a log record of {record.name} could not be formatted)\n")
+
+
+def _prints_already() -> bool:
+    """True if user code has set up logging to sys.stderr as it is now: then the record comes by that way."""
+    return any(
+        isinstance(getattr(handler, "stream", None), AttributedStream) for handler in logging.getLogger().handlers
+    )
 
 
 _installed = 0
@@ -170,6 +177,9 @@ def install() -> None:
         _installed += 1
         if _installed == 1:
             logging.getLogger().addHandler(_log)
+            tasks = logging.getLogger("indegree.task")  # `context.logger`: kept also where the root shows warnings only
+            if tasks.level == logging.NOTSET:
+                tasks.setLevel(logging.INFO)
     attribute_streams()
 
 
