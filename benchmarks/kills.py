@@ -34,10 +34,10 @@ _TICK_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """One round. `silences_ms`: partition to silence; `runs`: started in this round."""
+    """One round. `taken`: the takeovers of the partitions that the killed engine owned; `runs`: started in this round."""
 
     engine: str
-    silences_ms: dict[int, int]
+    taken: list[Takeover]
     runs: int
     sent_again: int
     verdict: Verdict
@@ -94,7 +94,7 @@ def run(kills: int, rate: int, ttl_s: float, partitions: int, stack: str) -> int
             for number in range(1, kills + 1):
                 done = _one(cluster, watch, rate, number, sum(kill.sent_again for kill in rounds))
                 rounds.append(done)
-                shown = ", ".join(f"p{p} {ms / 1000:.2f}" for p, ms in sorted(done.silences_ms.items()))
+                shown = ", ".join(f"p{one.partition} {(one.silence_ms or 0) / 1000:.2f}" for one in done.taken)
                 proven = "proven" if done.verdict.ok else "FAULTS"
                 print(
                     f"kill {number} of {done.engine}: silences in s: {shown}; {done.runs} runs, "
@@ -106,18 +106,18 @@ def run(kills: int, rate: int, ttl_s: float, partitions: int, stack: str) -> int
                     break
         finally:
             watch.close()
-    silences = [ms for kill in rounds for ms in kill.silences_ms.values()]
-    worst_of_each = [max(kill.silences_ms.values()) for kill in rounds if kill.silences_ms]
+    taken = [one for kill in rounds for one in kill.taken]
     print(
         table(
             [
-                (f"lease TTL {ttl_s:.1f} s", "median", "worst", "count"),
-                ("silence of a partition", f"{median(silences):,.0f} ms", f"{max(silences):,} ms", str(len(silences))),
-                (
-                    "longest of each kill",
-                    f"{median(worst_of_each):,.0f} ms",
-                    f"{max(worst_of_each):,} ms",
-                    str(len(rounds)),
+                (f"lease TTL {ttl_s:.1f} s, {len(rounds)} kills", "median", "worst", "count"),
+                _row("silence of a partition", [one.silence_ms or 0 for one in taken]),
+                _row("  of it: until the new owner's announcement", [_until_announced(one) for one in taken]),
+                _row(
+                    "  of it: from there to its first event", [(one.first_ms or 0) - one.announced_ms for one in taken]
+                ),
+                _row(
+                    "longest silence of each kill", [max(one.silence_ms or 0 for one in kill.taken) for kill in rounds]
                 ),
             ]
         )
@@ -147,8 +147,8 @@ def _one(cluster: Cluster, watch: Watch, rate: int, number: int, sent_again_befo
     verdict = check(
         cluster.settings.kafka.bootstrap_servers, cluster.settings.cluster, running_ok=False, expect_runs=wanted
     )
-    silences = _silences(verdict.takeovers, engine, lost)
-    return Kill(engine, silences, len(wanted), verdict.counts["attempts sent again"] - sent_again_before, verdict)
+    taken = _taken(verdict.takeovers, engine, lost)
+    return Kill(engine, taken, len(wanted), verdict.counts["attempts sent again"] - sent_again_before, verdict)
 
 
 def _alive(watch: Watch, partition: int, dead: str) -> bool:
@@ -156,15 +156,21 @@ def _alive(watch: Watch, partition: int, dead: str) -> bool:
     return seen.rule.owner != dead and seen.epoch_events > 0
 
 
-def _silences(takeovers: list[Takeover], dead: str, lost: list[int]) -> dict[int, int]:
-    """Of each partition that was taken from the dead engine. Engines have names of their own, so each dies once."""
-    found: dict[int, int] = {}
-    for before, after in pairwise(takeovers):
-        if (
-            before.partition == after.partition
-            and after.partition in lost
-            and before.owner == dead
-            and not after.closed
-        ):
-            found[after.partition] = after.silence_ms or 0
+def _taken(takeovers: list[Takeover], dead: str, lost: list[int]) -> list[Takeover]:
+    """From the dead engine, one a partition. Engines have names of their own, so each dies once. Raises RuntimeError."""
+    found = [
+        after
+        for before, after in pairwise(takeovers)
+        if before.partition == after.partition and before.owner == dead and not after.closed
+    ]
+    if sorted(one.partition for one in found) != sorted(lost):
+        raise RuntimeError(f"{dead} owned {lost} when it was killed, but the log shows takeovers of {found}")
     return found
+
+
+def _until_announced(takeover: Takeover) -> int:
+    return takeover.announced_ms - (takeover.last_ms or takeover.announced_ms)
+
+
+def _row(name: str, times_ms: list[int]) -> tuple[str, ...]:
+    return name, f"{median(times_ms):,.0f} ms", f"{max(times_ms):,} ms", str(len(times_ms))

@@ -6,7 +6,7 @@ is counted along, so that a wrong counter of the engine cannot be repeated here.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 from google.protobuf.json_format import ParseError
@@ -32,6 +32,16 @@ SAID = {
     Event.TASK_SKIPPED: "SKIPPED",
     Event.TASK_CANCELLED: "CANCELLED",
     Event.TASK_REJECTED: "QUEUED",
+}
+# Answers on progress that are no transitions.
+ANSWERS = {
+    Event.RUN_CANCEL_REQUESTED: "command.accepted",
+    Event.RUN_REFUSED: "run.refused",
+    Event.RUN_REPEATED: "run.accepted",
+    Event.COMMAND_REFUSED: "command.refused",
+    Event.VERSION_DEPLOYED: "workflow.deployed",
+    Event.VERSION_ACTIVATED: "workflow.activated",
+    Event.DEPLOY_REFUSED: "workflow.refused",
 }
 # Events that take in a record; all others follow from them and may come in a later frame than their cause.
 _DIRECT = frozenset(
@@ -119,6 +129,7 @@ class Log:
         self.starts: list[Event] = []  # started, refused, repeated: each names the trigger that it answers
         self.received: dict[int, int] = {}
         self.outbox: dict[int, int] = defaultdict(int)
+        self.told: Counter[tuple[int, int, str, str]] = Counter()  # (epoch, seq, type, request id): answers on progress
         self.refused: list[tuple[str, int]] = []  # inputs whose bytes belong on dead-letter
         self.claims: list[tuple[int, int, int]] = []  # progress positions said to be acknowledged
         self.parts: dict[str, list[bytes]] = {}
@@ -278,6 +289,9 @@ class Log:
             self.bad("refused without a reason", f"{name_of(event)} {event.request_id}")
         if cause is not None and cause < 2:
             self.answers[cause, offset].append(event)
+        word = ANSWERS.get(event.kind)
+        if word is not None and (event.kind != Event.RUN_CANCEL_REQUESTED or event.request_id):  # else a run's timeout
+            self.told[self.epoch, self.seq, word, event.request_id] += 1
 
     def definition(self, event: Event) -> None:
         parts = self.parts.setdefault(event.version, [])
@@ -330,7 +344,7 @@ class Log:
                 f"{name_of(event)} {run.run_id} task {event.task}: results {offset} is {found}",
             )
         elif result.worker != event.worker and event.kind == Event.ATTEMPT_FAILED:
-            # An attempt that was sent twice and failed unbound: the engine names whom it asked last. Nothing hangs on it.
+            # Sent twice, and failed unbound: the engine names whom it asked last. Nothing hangs on it.
             self.v.counts["failed attempts under the name of another worker"] += 1
         elif result.worker != event.worker:
             self.bad("result of another worker", f"{name_of(event)} {run.run_id} task {event.task}: results {offset}")

@@ -52,9 +52,7 @@ class Cluster:
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
         self.definition = random_definition(self.rng)
-        self.records = Records(
-            {0: []}, {0: []}, {0: []}, {0: []}, {0: []}, {0: []}, tasks={"default": {0: []}}
-        )
+        self.records = Records({0: []}, {0: []}, {0: []}, {0: []}, {0: []}, {0: []}, tasks={"default": {0: []}})
         self.now, self.epoch, self.serving = 1_764_000_000_000, 0, False
         self.waiting: list[Task] = []  # at workers
         self.run_ids: list[str] = []
@@ -186,7 +184,11 @@ class Cluster:
 
     def answer(self, task: Task, kind: Result.Kind) -> Result:
         result = Result(
-            kind=kind, run_id=task.run_id, task=task.task, attempt=task.attempt, generation=task.generation,
+            kind=kind,
+            run_id=task.run_id,
+            task=task.task,
+            attempt=task.attempt,
+            generation=task.generation,
             worker=task.worker,
         )
         if kind in (Result.FAILED, Result.REJECTED):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -131,6 +132,39 @@ def refusal_without_a_dead_letter(c: Cluster) -> None:
     c.frame(Event(kind=Event.INPUT_REFUSED, reason="not readable", cause=0, cause_offset=offset))
 
 
+def refused_start_without_progress(c: Cluster) -> None:
+    offset = c.put(c.records.triggers[0], Trigger(start=Start(workflow="nowhere")).SerializeToString())
+    refusal = Event(kind=Event.RUN_REFUSED, workflow="nowhere", reason="not known", cause=0, cause_offset=offset)
+    refusal.origin.offset = offset
+    c.frame(refusal)
+
+
+def answer_on_progress_without_an_event(c: Cluster) -> None:
+    record = Progress(id="x", type="run.refused", reason="not known")
+    record.log.epoch, record.log.seq = 1, 1
+    record.log.index = 3
+    c.put(c.records.progress[0], record.SerializeToString())
+
+
+def trigger_answered_twice(c: Cluster) -> None:
+    repeat = Event(kind=Event.RUN_REPEATED, run_id=RUN, workflow="diamond")
+    c.frame(repeat)
+
+
+def started_after_a_cancel(c: Cluster) -> None:
+    doctor(c.records.events[0], Frame, 2)(
+        lambda f: f.events.insert(0, Event(kind=Event.RUN_CANCEL_REQUESTED, run_id=RUN, state="CANCELLED"))
+    )
+
+
+def log_that_was_shortened(c: Cluster) -> None:
+    del c.records.events[0][0]
+
+
+def definition_with_another_hash(c: Cluster) -> None:
+    doctor(c.records.events[0], Frame, 1)(lambda f: setattr(f.events[0], "data", zlib.compress(b'{"tasks":[]}')))
+
+
 def dead_letter_without_a_refusal(c: Cluster) -> None:
     headers = [("indegree.topic", b"x.triggers"), ("indegree.partition", b"0"), ("indegree.offset", b"0")]
     c.put(c.records.dead_letters[0], b"", headers)
@@ -169,6 +203,12 @@ DOCTORED = [
     (wrong_end_of_a_run, "wrong end of a run"),
     (refusal_without_a_dead_letter, "refusal without a dead letter"),
     (dead_letter_without_a_refusal, "dead letter without a refusal"),
+    (refused_start_without_progress, "answer without progress"),
+    (answer_on_progress_without_an_event, "progress without an event"),
+    (trigger_answered_twice, "trigger with two answers"),
+    (started_after_a_cancel, "started after the run's cancel"),
+    (log_that_was_shortened, "log was shortened"),
+    (definition_with_another_hash, "definition"),
     (time_goes_back, "time goes back"),
     (frame_lost_from_the_middle, "task record of a void or unknown frame"),
     (worker_that_was_not_asked, "attempt of a worker that was not asked"),

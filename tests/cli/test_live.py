@@ -13,9 +13,9 @@ from tests.client.test_run_state import RUN, event
 
 
 def picture(view: RunView, height: int = 60, width: int = 120) -> str:
-    console = Console(file=io.StringIO(), width=width, force_terminal=False)
-    console.print(view.draw(height, width))
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    out = io.StringIO()
+    Console(file=out, width=width, force_terminal=False).print(view.draw(height, width))
+    return out.getvalue()
 
 
 def running(graph: Graph) -> RunView:

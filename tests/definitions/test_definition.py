@@ -318,6 +318,19 @@ def test_what_means_the_same_is_one_version(one: dict[str, Any], other: dict[str
     assert define(command("a"), one) == define(command("a"), other)
 
 
+def test_values_are_the_same_before_and_after_they_were_stored() -> None:
+    found = define({"id": "a", "python": "m:f", "args": {"x": 1.0, "y": [1e20, 2.5, 10**25], "z": "${{ params.p }}"}},
+                   params={"p": {"default": 3.0}})  # fmt: skip
+    stored = Definition.from_canonical(found.canonical())
+
+    def values(definition: Definition) -> list[Any]:
+        return [repr(template.source) for template in definition.tasks[0].args.values()]
+
+    assert values(found) == values(stored) == ["1", "[100000000000000000000, 2.5, 10000000000000000000000000]",
+                                               "'${{ params.p }}'"]  # fmt: skip
+    assert repr(found.bind_params({})) == repr(stored.bind_params({})) == "{'p': 3}"
+
+
 def test_another_meaning_is_another_version() -> None:
     hashes = {define(command("a"), command("b", **fields)).hash for fields in (
         {}, {"depends_on": ["a"]}, {"timeout": 1}, {"env": {"A": "1"}}, {"env": {"A": 1}}, {"priority": 1},

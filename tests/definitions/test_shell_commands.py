@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 
 import pytest
@@ -85,3 +86,42 @@ def test_words_of_a_list_are_texts_and_nothing_is_quoted() -> None:
 def test_a_nul_in_a_value_is_an_error_of_the_task(command: str | list[str]) -> None:
     with pytest.raises(EvaluationError, match="NUL"):
         compile_command(command).evaluate(Scope(tasks=TaskTable(v="a\0b")))
+
+
+PIECES = ["'", '"', "\\", "\n", " ", "#", "# don't\n", "echo ", "a", "$x", "${x}", "${x:-", "}", "$(", ")", "(", "{",
+          ";",
+          "&&", "|", "<<<", "<", "$", "`", "\\\n", "case a in a)",
+          ";;", "esac", "if true; then", "fi", "x=", "\\'", '\\"',
+          "''", '""', "$((", "))", '# "\n', "$'", "#'", "${#x}", "${x#'"]  # fmt: skip
+HOSTILE = [
+    '$(touch "$MARK")',
+    "'$(touch \"$MARK\")'",
+    '";touch "$MARK";"',
+    "';touch \"$MARK\";'",
+    '`touch "$MARK"`',
+    "x\\",
+]
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    st.lists(st.sampled_from([*PIECES, "${{ v }}"]), max_size=8), st.lists(st.sampled_from(PIECES), max_size=3),
+    st.sampled_from(HOSTILE),
+)  # fmt: skip
+def test_no_accepted_command_runs_what_is_in_a_value(
+    tmp_path_factory: pytest.TempPathFactory, before: list[str], after: list[str], value: str
+) -> None:
+    try:
+        command = compile_command("true " + "".join([*before, "${{ v }}", *after]))
+    except ExpressionError:
+        return
+    folder = tmp_path_factory.mktemp("shell")
+    mark = folder / "mark"
+
+    subprocess.run(
+        ["/bin/sh", "-c", command.evaluate(Scope(tasks=TaskTable(v=value)))],
+        env={"MARK": str(mark), "PATH": os.defpath}, cwd=folder, capture_output=True, timeout=10,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+    assert not mark.exists()

@@ -92,11 +92,12 @@ def get(port: int, path: str) -> tuple[int, Any]:
 
 @dataclass
 class EngineProcess:
-    """One `python -m indegree.stream`."""
+    """One `python -m indegree.stream`, or `python SCRIPT` that runs one in another way."""
 
     settings: Settings
     folder: Path
     name: str
+    script: Path | None = None
     process: subprocess.Popen[bytes] = field(init=False)
     port: int = field(init=False)
 
@@ -108,7 +109,11 @@ class EngineProcess:
         env = {k: v for k, v in os.environ.items() if not k.startswith("INDEGREE_")} | mine.environment()
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "indegree.stream"], stdout=out, stderr=out, env=env, cwd=self.folder
+                [sys.executable, *([str(self.script)] if self.script else ["-m", "indegree.stream"])],
+                stdout=out,
+                stderr=out,
+                env=env,
+                cwd=self.folder,
             )
 
     def get(self, path: str) -> tuple[int, Any]:
@@ -165,8 +170,8 @@ class Road:
     _runs: dict[str, str] = field(default_factory=dict)  # run id -> request id
     _ended: dict[str, str] = field(default_factory=dict)  # run id -> state
 
-    def engine(self, name: str = "engine") -> EngineProcess:
-        engine = EngineProcess(self.settings, self.folder, name)
+    def engine(self, name: str = "engine", script: Path | None = None) -> EngineProcess:
+        engine = EngineProcess(self.settings, self.folder, name, script)
         self.engines.append(engine)
         return engine
 
@@ -255,7 +260,7 @@ class Road:
                 consumer.assign([StockPartition(name, partition, low)])
                 at = low
                 while at < high:
-                    for message in consumer.consume(500, 1.0):
+                    for message in consumer.consume(min(500, high - at), 1.0):
                         assert message.error() is None, message.error()
                         at = message.offset() + 1
                         yield message
@@ -342,6 +347,7 @@ class HandWorker:
         self.ran: list[tuple[str, str, int]] = []
         self.stops: list[Control] = []
         self._answer = answer or self._succeed
+        self._dead = False
         self._loop = asyncio.new_event_loop()
         self._stopped = asyncio.Event()
         self._ready = threading.Event()
@@ -356,6 +362,11 @@ class HandWorker:
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join(10)
+
+    def die(self) -> None:
+        """Ends without a word: no announcement, no result, no tombstone."""
+        self._dead = True
+        self.__exit__()
 
     @staticmethod
     def _succeed(task: Task) -> Result:
@@ -396,7 +407,8 @@ class HandWorker:
             announcing.cancel()
             for job in list(running):
                 job.cancel()
-            await producer.send_and_wait(f"{cluster}.workers", None, self.instance.encode(), 0)
+            if not self._dead:
+                await producer.send_and_wait(f"{cluster}.workers", None, self.instance.encode(), 0)
         finally:
             await consumer.stop()
             await producer.stop()

@@ -1,4 +1,4 @@
-"""Two engines on one cluster: they share partitions, take over from each other, and a zombie writes nothing in force."""
+"""Two engines on one cluster: they share partitions, take over, and a zombie writes nothing in force."""
 
 from __future__ import annotations
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from opentelemetry import trace
@@ -11,7 +13,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from indegree.v1.task_pb2 import Result
-from indegree.worker import spans
+from indegree.worker import inheriting, spans
 from tests.worker.harness import bench, call, output, shell
 
 TRACE = "c" * 32
@@ -78,3 +80,30 @@ async def test_an_unsampled_attempt_costs_no_span_and_passes_its_context_on(expo
     assert output(result) == TRACE
     assert result.traceparent == parent
     assert exported.get_finished_spans() == ()
+
+
+async def test_threads_that_a_function_starts_have_its_context_and_their_output_is_its_own(
+    exported: InMemorySpanExporter,
+) -> None:
+    def see() -> list[str]:
+        found: list[str] = []
+
+        def look() -> None:
+            found.append(f"{trace.get_current_span().get_span_context().trace_id:032x}")
+            print("from a thread of its own")
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(look).result()
+        return found
+
+    inheriting.install()
+    try:
+        async with bench({"see": see}) as b:
+            result = await b.run(call("see", traceparent=SAMPLED))
+    finally:
+        inheriting.uninstall()
+    assert output(result) == [TRACE, TRACE]
+    assert result.log == "from a thread of its own\n" * 2

@@ -186,7 +186,9 @@ def _tasks(
         first = index.setdefault(task_id, place)
         if first != place:
             report.problem(
-                f"{where}.id", f"the id {task_id!r} is taken; ids are unique in a workflow", f"{path}[{first}].id"
+                f"{where}.id",
+                f"the id {task_id!r} is taken; ids are unique in a workflow: give one of them another id",
+                f"{path}[{first}].id",
             )
         elif task_id in parts.params:
             report.problem(

@@ -29,7 +29,7 @@ from indegree.events.definition_model import (
 from indegree.events.definition_read_wait import read_wait_for
 from indegree.events.expressions import Expression, References, Template
 from indegree.events.json_values import member_path
-from indegree.events.spelling import did_you_mean
+from indegree.events.spelling import did_you_mean, listing
 
 TASK_FIELDS = (
     "id", "label", "depends_on", "trigger_rule", "when", "python", "command", "workflow", "wait_for", "args", "env",
@@ -380,5 +380,6 @@ class _Reading:
             else:
                 path = fields.at("depends_on")
                 path = f"{path}[{place}]" if isinstance(fields.raw("depends_on"), list) else path
-                fields.report.problem(path, f"there is no task {parent!r}{did_you_mean(parent, known)}")
+                hint = did_you_mean(parent, known) or f"; the tasks are {listing(known)}"
+                fields.report.problem(path, f"there is no task {parent!r}{hint}")
         return tuple(sorted(self.found, key=known.__getitem__)) if self.found else ()

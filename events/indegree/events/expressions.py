@@ -273,6 +273,7 @@ def compile_template(value: Any) -> Template:
     Raises ExpressionError, or JsonValueError for what is not JSON.
     """
     json_values.check_value(value)
+    value = json_values.normalised(value)  # so that a value is the same before and after its definition was stored
     part = compile_part(value)
     if isinstance(part, Constant):
         return Template(value, part, _NOTHING)

@@ -1,8 +1,10 @@
 """Spans, when the standard OTEL_* variables ask for them.
 
-A process calls `configure` once. Without OTEL_TRACES_EXPORTER or an OTLP endpoint nothing is set up: the API's tracer
-then makes no spans and costs next to nothing. With them, spans go out over OTLP/HTTP in the background; sampler,
-headers, resource and batching are the SDK's own variables.
+A process of ours calls `configure` once. Without OTEL_TRACES_EXPORTER or an OTLP endpoint nothing is set up: no span
+object is made, and it costs next to nothing. With them, spans go out over OTLP/HTTP in the background; sampler,
+headers, resource and batching are the SDK's own variables. Where the application (or `opentelemetry-instrument`) has
+set a provider already, that one is used. A library in a user's process (`Client`, an embedded `Worker`) configures
+nothing: it asks for `tracer()`, which is there where the user has set a provider.
 
 Trace *context* does not depend on this: it travels inside the records (`indegree.events.trace`), spans or not.
 """
@@ -10,15 +12,16 @@ Trace *context* does not depend on this: it travels inside the records (`indegre
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 
 from opentelemetry import trace as api
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags, Tracer, TraceState
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-_PROPAGATOR = TraceContextTextMapPropagator()
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_SHUTDOWN_S = 5.0
 
 __all__ = [
     "Link",
@@ -26,13 +29,19 @@ __all__ = [
     "SpanKind",
     "Tracer",
     "configure",
-    "context_of",
     "link_to",
-    "not_recording",
+    "samples",
     "shutdown",
+    "span_context",
+    "start_with_id",
     "traceparent_of",
+    "tracer",
     "wanted",
 ]
+
+_samples: Callable[[int], bool] | None = None  # the configured sampler's answer for a root of this trace id
+_asked = float("-inf")
+_provider: api.TracerProvider | None = None
 
 
 def wanted(environ: Mapping[str, str] | None = None) -> bool:
@@ -51,40 +60,95 @@ def configure(service: str, instance: str = "") -> Tracer | None:
 
     `service`: the default of `service.name` (OTEL_SERVICE_NAME wins); `instance`: `service.instance.id`.
     """
+    global _samples
     if not wanted():
         return None
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
+    from opentelemetry.sdk.trace.sampling import Decision
 
-    attributes = {"service.name": os.environ.get("OTEL_SERVICE_NAME") or service}
-    if instance:
-        attributes["service.instance.id"] = instance
-    provider = TracerProvider(resource=Resource.create(attributes))
-    exporter: SpanExporter
-    if os.environ.get("OTEL_TRACES_EXPORTER", "").lower() == "console":
-        exporter = ConsoleSpanExporter()
-    else:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from indegree.events.given_ids import GivenIds
 
-        exporter = OTLPSpanExporter()
-    provider.add_span_processor(BatchSpanProcessor(exporter))
-    api.set_tracer_provider(provider)
+    provider = api.get_tracer_provider()
+    if not isinstance(provider, TracerProvider):
+        attributes = {"service.name": os.environ.get("OTEL_SERVICE_NAME") or service}
+        if instance:
+            attributes["service.instance.id"] = instance
+        provider = TracerProvider(resource=Resource.create(attributes))
+        exporter: SpanExporter
+        if os.environ.get("OTEL_TRACES_EXPORTER", "").lower() == "console":
+            exporter = ConsoleSpanExporter()
+        else:
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+            exporter = OTLPSpanExporter()
+        provider.add_span_processor(BatchSpanProcessor(exporter))
+        api.set_tracer_provider(provider)
+    if not isinstance(provider.id_generator, GivenIds):
+        provider.id_generator = GivenIds(provider.id_generator)  # type: ignore[assignment]
+    sampler = provider.sampler
+    dropped = Decision.DROP
+    _samples = lambda trace_id: sampler.should_sample(None, trace_id, "run").decision is not dropped  # noqa: E731
     return provider.get_tracer("indegree")
 
 
+def samples(traceparent: str) -> bool:
+    """Whether the configured sampler wants a trace that begins with this context; True where none is configured, so
+    that a process that does send spans (a worker, say) may."""
+    return _samples is None or _samples(int(traceparent[3:35], 16))
+
+
+def tracer() -> Tracer | None:
+    """A tracer of the process's provider, or None where nobody has set one. Asks once a second at most."""
+    global _asked, _provider
+    now = time.monotonic()
+    if now - _asked > 1.0:
+        found = api.get_tracer_provider()
+        _provider = None if isinstance(found, api.ProxyTracerProvider | api.NoOpTracerProvider) else found
+        _asked = now
+    return _provider.get_tracer("indegree") if _provider is not None else None
+
+
+def start_with_id(
+    tracer: Tracer,
+    name: str,
+    traceparent: str,
+    *,
+    parent: SpanContext | None,
+    kind: SpanKind,
+    start_ms: int,
+    attributes: Mapping[str, str | int],
+    links: Sequence[Link] = (),
+) -> Span:
+    """A span that has the ids of `traceparent`, below `parent`. `tracer`: of `configure`."""
+    from indegree.events.given_ids import given
+
+    context = Context()
+    if parent is not None:
+        context = api.set_span_in_context(NonRecordingSpan(parent), context)
+    with given(int(traceparent[3:35], 16), int(traceparent[36:52], 16)):
+        return tracer.start_span(name, context, kind, dict(attributes), links=links, start_time=start_ms * 1_000_000)
+
+
 def shutdown() -> None:
-    """Sends what is left. Blocks for at most the exporter's own timeout."""
+    """Sends what is left, and waits for that 5 s at most: a collector that is away holds up nobody's end."""
     stop = getattr(api.get_tracer_provider(), "shutdown", None)
     if stop is not None:
-        stop()
+        sending = threading.Thread(target=stop, name="indegree-last-spans", daemon=True)
+        sending.start()
+        sending.join(_SHUTDOWN_S)
 
 
-def context_of(traceparent: str, tracestate: str = "") -> Context | None:
-    """A parent context from the text of a record; None if there is none."""
-    if not traceparent:
-        return None
-    return _PROPAGATOR.extract({"traceparent": traceparent, "tracestate": tracestate})
+def span_context(traceparent: str, tracestate: str = "") -> SpanContext:
+    """The span that this text names. `traceparent` must be valid (`trace.valid`)."""
+    return SpanContext(
+        int(traceparent[3:35], 16),
+        int(traceparent[36:52], 16),
+        is_remote=True,
+        trace_flags=TraceFlags(int(traceparent[53:55], 16)),
+        trace_state=TraceState.from_header([tracestate]) if tracestate else TraceState(),
+    )
 
 
 def traceparent_of(span: Span) -> str:
@@ -97,17 +161,4 @@ def traceparent_of(span: Span) -> str:
 
 def link_to(traceparent: str) -> Link:
     """A link to the span that this text names (a join links to every parent)."""
-    return Link(
-        SpanContext(
-            int(traceparent[3:35], 16),
-            int(traceparent[36:52], 16),
-            is_remote=True,
-            trace_flags=TraceFlags(int(traceparent[53:55], 16)),
-            trace_state=TraceState(),
-        )
-    )
-
-
-def not_recording(traceparent: str) -> Span:
-    """A span that only carries a context, so that user code sees it as current without a span of ours."""
-    return NonRecordingSpan(link_to(traceparent).context)
+    return Link(span_context(traceparent))

@@ -3,8 +3,7 @@
 Why: a program should be able to start a run in one line and know at once which run it is; everything behind that (which
 partition, is the definition there, where does the answer come from) is the same for every program.
 
-How: one producer, one `ProgressFeed` and one `Catalog`, all opened before the first record is sent, so that no answer
-can be missed. A start gets a run id made here and goes to the partition in it; a start with an idempotency key goes to
+How: `Connection` carries, `client_starts` checks and makes the records, `AsyncRun` is what the caller gets. A start gets a run id made here and goes to the partition in it; a start with an idempotency key goes to
 the key's partition, and the run id comes back with `run.accepted`. What can be checked here is checked before sending.
 
 It must never send a start twice: an append that failed is reported, and an idempotency key makes trying again safe.
@@ -13,7 +12,6 @@ It must never send a start twice: an append that failed is reported, and an idem
 from __future__ import annotations
 
 import asyncio
-import getpass
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -21,26 +19,21 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from aiokafka.errors import KafkaError
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
 from indegree.events import kafka, run_ids
 from indegree.events.definition import Definition
 from indegree.events.settings import Settings
 from indegree.events.spelling import did_you_mean
-from indegree.events.topics import Topics
 from indegree.v1.trigger_pb2 import Activate, Cancel, Command, Deploy
 
-from .client_catalog import Catalog, definition_records
-from .client_errors import ClientError, Closed, InvalidStart, Refused, Unreachable
+from .client_catalog import definition_records
+from .client_connection import ANSWER_S, Connection, trace_headers, user
+from .client_errors import ClientError, InvalidStart
 from .client_events import RunEvent
-from .client_progress import ProgressFeed, Sink, read_run
+from .client_progress import Sink, read_run
 from .client_run import AsyncRun
 from .client_starts import Wanted, fresh_run_id, runnable
 from .workflow import Workflow
 
-_BLOCK = 10_000  # starts handed to the producer before their acknowledgements are awaited
-_ANSWER_S = 30.0
 _POINTER_POLL_S = 0.05
 
 
@@ -64,11 +57,9 @@ class AsyncClient:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings if settings is not None else Settings.load()
-        self.topics = Topics(self.settings.cluster)
-        self.catalog = Catalog(self.settings)
-        self._feed = ProgressFeed(self.settings, self.topics.progress)
-        self._producer: Any = None
-        self._partitions = 0
+        self._connection = Connection(self.settings)
+        self.topics = self._connection.topics
+        self.catalog = self._connection.catalog
         self._introduced: set[str] = set()  # versions that this client knows to be on the topic and deployed
 
     @classmethod
@@ -88,33 +79,16 @@ class AsyncClient:
 
     async def open(self) -> None:
         """Connects; about 10 s at most. Raises Unreachable, and ClientError where the cluster was never set up."""
-        try:
-            self._producer = kafka.producer(self.settings)
-            await kafka.start(self._producer, self.settings)
-            await self._feed.start()
-            await self.catalog.start()
-        except BaseException as problem:
-            await self.close()
-            if isinstance(problem, kafka.KafkaUnreachable):
-                raise Unreachable(str(problem)) from problem
-            raise
-        self._partitions = self.catalog.partitions or self._feed.partitions
+        await self._connection.open()
 
     async def close(self) -> None:
         """Ends everything; whoever still waits on a run gets Closed."""
-        await self._feed.stop()
-        await self.catalog.stop()
-        if self._producer is not None:
-            producer, self._producer = self._producer, None
-            try:
-                await asyncio.wait_for(producer.stop(), 10)
-            except (TimeoutError, KafkaError):
-                pass  # Kafka is away: what was not acknowledged was reported to its caller
+        await self._connection.close()
 
     @property
     def partitions(self) -> int:
         """The partition count of the cluster, by which keys are mapped. 0 before `open`."""
-        return self._partitions
+        return self._connection.partitions
 
     # -- runs
 
@@ -162,9 +136,9 @@ class AsyncClient:
     async def run(self, run_id: str) -> AsyncRun:
         """A run by its id, whoever started it, with its state up to now. Raises run_ids.InvalidId, RunNotFound."""
         run_ids.time_of_run(run_id)
-        if run_ids.partition_of_run(run_id) >= self._partitions:
+        if run_ids.partition_of_run(run_id) >= self.partitions:
             raise InvalidStart(
-                f"run id {run_id!r} names a partition that the cluster does not have: it has {self._partitions}"
+                f"run id {run_id!r} names a partition that the cluster does not have: it has {self.partitions}"
             )
         run = AsyncRun(self, run_id)
         await run.catch_up(must_exist=True)
@@ -173,7 +147,7 @@ class AsyncClient:
     async def follow_all(self) -> AsyncIterator[RunEvent]:
         """Every progress record of the cluster from now on, of all runs. One such iteration at a time."""
         queue: asyncio.Queue[RunEvent | ClientError] = asyncio.Queue()
-        self._feed.watch_all(queue.put_nowait)
+        self._connection.feed.watch_all(queue.put_nowait)
         try:
             while True:
                 item = await queue.get()
@@ -181,7 +155,7 @@ class AsyncClient:
                     raise item
                 yield item
         finally:
-            self._feed.watch_all(None)
+            self._connection.feed.watch_all(None)
 
     # -- definitions
 
@@ -191,7 +165,7 @@ class AsyncClient:
         label: str | None = None,
         activate: bool = True,
         *,
-        timeout: float = _ANSWER_S,
+        timeout: float = ANSWER_S,
     ) -> Deployed:
         """Publishes the definition if it is new and makes it a version of its name (and the active one).
 
@@ -200,7 +174,7 @@ class AsyncClient:
         """
         definition = runnable(workflow)
         new = await self._publish(definition)
-        await self._ask(
+        await self._connection.ask(
             self._of_name(definition.id),
             definition.id,
             Command(
@@ -217,7 +191,7 @@ class AsyncClient:
         return Deployed(definition.id, definition.hash, label or "", new, active)
 
     async def activate(
-        self, workflow: str, version: str = "", label: str = "", *, timeout: float = _ANSWER_S
+        self, workflow: str, version: str = "", label: str = "", *, timeout: float = ANSWER_S
     ) -> Deployed:
         """Makes a known version (by hash, its first 7 digits or more, or label) the active one. Raises Refused."""
         await self.catalog.refresh()
@@ -227,7 +201,7 @@ class AsyncClient:
                 f"workflow {workflow!r} has no version {version or label!r}: see `indegree workflow history {workflow}`"
             )
         command = Command(activate=Activate(workflow=workflow, version=wanted))
-        await self._ask(
+        await self._connection.ask(
             self._of_name(workflow), workflow, command, f"the activation of {workflow} {wanted[:12]}", timeout
         )
         await self._active(workflow, wanted, timeout)
@@ -236,18 +210,20 @@ class AsyncClient:
     # -- what runs need
 
     def watch(self, run_id: str, sink: Sink) -> None:
-        self._feed.watch(run_id, sink)
+        self._connection.feed.watch(run_id, sink)
 
     def forget(self, run_id: str) -> None:
-        self._feed.forget(run_id)
+        self._connection.feed.forget(run_id)
 
     def past(self, run_id: str) -> AsyncIterator[RunEvent]:
         return read_run(self.settings, self.topics.progress, run_id)
 
-    async def cancel_run(self, run_id: str, reason: str = "", *, timeout: float = _ANSWER_S) -> None:
+    async def cancel_run(self, run_id: str, reason: str = "", *, timeout: float = ANSWER_S) -> None:
         """Asks for the end of a run, and waits for the engine's answer. Raises Refused (it has ended), TimeoutError."""
         command = Command(cancel=Cancel(run_id=run_id, reason=reason))
-        await self._ask(run_ids.partition_of_run(run_id), run_id, command, f"the cancel of run {run_id}", timeout)
+        await self._connection.ask(
+            run_ids.partition_of_run(run_id), run_id, command, f"the cancel of run {run_id}", timeout
+        )
 
     # -- inside
 
@@ -266,7 +242,7 @@ class AsyncClient:
             name = workflow
             definition, version = await self._known(name, version, label)
         limit = self.settings.limits.value_bytes
-        return Wanted(definition, name, version, label, actor or _user(), self._partitions, limit)
+        return Wanted(definition, name, version, label, actor or user(), self.partitions, limit)
 
     async def _known(self, name: str, version: str, label: str) -> tuple[Definition | None, str]:
         """The definition behind a name, and the whole version where one was asked for. Raises InvalidStart."""
@@ -308,7 +284,7 @@ class AsyncClient:
                 f"the definition of {definition.id!r} has {size} bytes, more than limits.definition_bytes = "
                 f"{self.settings.limits.definition_bytes}"
             )
-        await self._append(self.topics.workflows, 0, definition_records(definition))
+        await self._connection.append(self.topics.workflows, 0, definition_records(definition))
         return True
 
     async def _introduce(self, definition: Definition) -> None:
@@ -317,12 +293,8 @@ class AsyncClient:
             return
         new = await self._publish(definition)
         if new or definition.id not in self.catalog.active:
-            command = Command(
-                actor=_user(),
-                request_id=secrets.token_hex(8),
-                deploy=Deploy(workflow=definition.id, version=definition.hash, activate_if_none=True),
-            )
-            await self._produce(self.topics.commands, self._of_name(definition.id), definition.id.encode(), command)
+            deploy = Deploy(workflow=definition.id, version=definition.hash, activate_if_none=True)
+            await self._connection.tell(self._of_name(definition.id), definition.id, Command(deploy=deploy))
         self._introduced.add(definition.hash)
 
     async def _send(
@@ -346,7 +318,7 @@ class AsyncClient:
             )
             for number, row in enumerate(rows)
         ]
-        headers = _trace_headers()
+        headers = trace_headers()
         runs: list[AsyncRun] = []
         by_partition: dict[int, list[kafka.Record]] = {}
         for one in planned:
@@ -354,40 +326,17 @@ class AsyncClient:
             runs.append(run)
             by_partition.setdefault(one.partition, []).append((one.key, one.value, headers))
             if keys is not None:
-                self._feed.expect(one.start.request_id, run.answered)
+                self._connection.feed.expect(one.start.request_id, run.answered)
             else:
                 run.begin()
         try:
-            await self._append_all(by_partition)
+            await self._connection.append_all(self.topics.triggers, by_partition)
         except BaseException:
             for run, one in zip(runs, planned, strict=True):
-                self._feed.forget(run.run_id)
-                self._feed.withdraw(one.start.request_id)
+                self._connection.feed.forget(run.run_id)
+                self._connection.feed.withdraw(one.start.request_id)
             raise
         return runs
-
-    async def _ask(self, partition: int, key: str, command: Command, what: str, timeout: float) -> RunEvent:
-        """Sends a command and waits for its answer. Raises Refused, TimeoutError."""
-        command.request_id = secrets.token_hex(8)
-        command.actor = command.actor or _user()
-        answer: asyncio.Future[RunEvent | ClientError] = asyncio.get_running_loop().create_future()
-        self._feed.expect(command.request_id, lambda item: None if answer.done() else answer.set_result(item))
-        try:
-            await self._produce(self.topics.commands, partition, key.encode(), command)
-            async with asyncio.timeout(timeout):
-                item = await answer
-        except TimeoutError:
-            raise TimeoutError(
-                f"{what}: no engine of cluster {self.settings.cluster!r} has answered within {timeout:g} s; is one "
-                "running? (`indegree doctor`, `indegree engine`)"
-            ) from None
-        finally:
-            self._feed.withdraw(command.request_id)
-        if isinstance(item, ClientError):
-            raise item
-        if item.type.endswith(".refused"):
-            raise Refused(what, item.reason)
-        return item
 
     async def _active(self, workflow: str, version: str, timeout: float) -> None:
         """Waits until the activation lies on the workflows topic, from where every engine reads it."""
@@ -405,38 +354,4 @@ class AsyncClient:
             await asyncio.sleep(_POINTER_POLL_S)
 
     def _of_name(self, workflow: str) -> int:
-        return run_ids.partition_of_key("workflow", workflow, "", self._partitions)
-
-    async def _produce(self, topic: str, partition: int, key: bytes, message: Command) -> None:
-        await self._append(topic, partition, [(key, message.SerializeToString(), _trace_headers())])
-
-    async def _append(self, topic: str, partition: int, records: Sequence[kafka.Record]) -> None:
-        if self._producer is None:
-            raise Closed("the client is not open: use it in a `with` block")
-        try:
-            await kafka.append_wait(self._producer, topic, partition, records)
-        except kafka.RecordTooLarge as problem:
-            raise InvalidStart(str(problem)) from problem
-        except KafkaError as problem:
-            raise Unreachable(str(kafka.unreachable(self.settings, problem))) from problem
-
-    async def _append_all(self, by_partition: Mapping[int, Sequence[kafka.Record]]) -> None:
-        async def one(partition: int, records: Sequence[kafka.Record]) -> None:
-            for at in range(0, len(records), _BLOCK):
-                await self._append(self.topics.triggers, partition, records[at : at + _BLOCK])
-
-        await asyncio.gather(*(one(partition, records) for partition, records in by_partition.items()))
-
-
-def _trace_headers() -> list[tuple[str, bytes]]:
-    """The W3C context that is current, if one is; else nothing, and the engine makes a root."""
-    carrier: dict[str, str] = {}
-    TraceContextTextMapPropagator().inject(carrier)
-    return [(name, text.encode()) for name, text in carrier.items()]
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return ""
+        return run_ids.partition_of_key("workflow", workflow, "", self.partitions)

@@ -11,6 +11,7 @@ It must never decide which version is active: the owner of the name's partition 
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ class Catalog:
         self._settings = settings
         self._topic = Topics(settings.cluster).workflows
         self._consumer: Any = None
+        self._reading = asyncio.Lock()  # one consumer, read by whoever refreshes
         self._parts: dict[str, dict[int, DefinitionPart]] = {}
         self._made: dict[str, Definition] = {}
         self.active: dict[str, Pointer] = {}
@@ -85,10 +87,11 @@ class Catalog:
     async def refresh(self) -> None:
         """Reads up to the end as of now."""
         tp = TopicPartition(self._topic, 0)
-        ends = await self._consumer.end_offsets([tp])
-        async for _, records in kafka.read_range(self._consumer, ends):
-            for record in records:
-                self._take(record)
+        async with self._reading:
+            ends = await self._consumer.end_offsets([tp])
+            async for _, records in kafka.read_range(self._consumer, ends):
+                for record in records:
+                    self._take(record)
 
     def _take(self, record: Any) -> None:
         key = (record.key or b"").decode("utf-8", "replace")

@@ -126,7 +126,12 @@ class ProgressFeed:
         answer = bool(self._answers) and (not kind or kind.startswith(_ANSWERS))
         if sink is None and not answer and self._everything is None:
             return
-        event = decode(record.value)
+        try:
+            event = decode(record.value)
+        except codec.Undecodable as problem:
+            if sink is not None:  # else it is somebody else's, and their loss
+                sink(ClientError(f"{self._topic}, partition {record.partition}, offset {record.offset}: {problem}"))
+            return
         if event.type == "marker":
             return
         if self._everything is not None:

@@ -21,6 +21,7 @@ from indegree.events.spelling import listing
 from indegree.v1.trigger_pb2 import Start, Trigger
 
 from .client_errors import InvalidStart
+from .convert import to_json
 from .workflow import Workflow
 
 MAX_KEY_BYTES = 1_024
@@ -81,9 +82,10 @@ class Wanted:
         if not isinstance(params, Mapping):
             raise InvalidStart(f"{where} must be a mapping of names to values, not {type(params).__name__}")
         try:
-            data = json_values.dumps(dict(params))
+            plain = {name: to_json(value) for name, value in params.items()}
+            data = json_values.dumps(plain)
             if self.definition is not None:
-                self.definition.bind_params(dict(params))
+                self.definition.bind_params(plain)
         except ValueError as problem:
             raise InvalidStart(f"{where}: {problem}") from problem
         if len(data) > self.max_params_bytes:

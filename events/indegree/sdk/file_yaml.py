@@ -78,7 +78,7 @@ _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
 _NOT_JSON = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
 _AMBIGUOUS = (
-    (re.compile(r"(?i:y|yes|n|no|on|off)"), "is text here and true or false for YAML 1.1"),
+    (re.compile(r"(?i:yes|no|on|off)"), "is text here and true or false for YAML 1.1"),
     (re.compile(r"[-+]?0[0-9]+"), "is the number {value} here and octal for YAML 1.1"),
     (re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?"), "is text here and a number for YAML 1.1"),
     (re.compile(r"[-+]?[0-9]+_[0-9_]*(?:\.[0-9_]*)?"), "is text here and a number for YAML 1.1"),
@@ -268,7 +268,10 @@ class _Reading:
             first = self.document.keys.get(member_path(top.path, text), (0, 0))[0]
             if text in top.container:
                 line = self.position(event)[0]
-                self.problem(event, f"the key {text!r} stands twice in one object, in line {first} and line {line}")
+                self.problem(
+                    event,
+                    f"the key {text!r} stands twice in one object, in line {first} and line {line}: keep one of them",
+                )
         top.key = text
         top.key_position = self.position(event)
 

@@ -46,6 +46,7 @@ _NUMBERED = re.compile(r"[_.\-]*(?:ID|id)?\d+$")
 _FRAME_ROWS = 8  # title, totals, notes: what a picture needs beside its rows
 _LINE_WIDTH = 28
 _NOTES = 4
+_QUIET_S = 5.0  # with tasks ready and none running, somebody should look why
 
 
 def name_of(task_id: str) -> str:
@@ -221,6 +222,10 @@ class RunView:
                 done.append("  ")
                 done.append(f"{GLYPHS[state]} {count} {state.lower()}", style=STATE_STYLES[state])
         done.append(f"   {span(self.elapsed_ms)}", style="bold")
+        quiet_s = time.monotonic() - self._heard_at
+        stuck = self._counts.get("QUEUED", 0) and not self._counts.get("RUNNING", 0) and not self.state.ended
+        if stuck and quiet_s > _QUIET_S:
+            done.append(f"   no news for {quiet_s:.0f} s: `indegree doctor` says why", style="bold magenta")
         if self.owner or self.state.epoch:
             who = " ".join(filter(None, (self.owner, f"epoch {self.state.epoch}" if self.state.epoch else "")))
             done.append(f"   owner: {who}", style="dim")
@@ -265,6 +270,8 @@ class RunView:
         match task.state:
             case "FAILED" | "RETRYING":
                 return short(str(task.error) if task.error else task.reason, 60)
+            case "QUEUED" if task.error is not None:
+                return "rejected: " + short(task.error.message, 60)
             case "SKIPPED" | "CANCELLED":
                 return task.reason
             case _:

@@ -11,6 +11,7 @@ It must never say more than its source: the source is named under each answer.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -177,19 +178,46 @@ def _outcome(task: TaskView) -> str:
     return task.reason
 
 
+@dataclass(slots=True)
+class _Found:
+    """A run as the newest of its records shows it. `value` is decoded only for what is listed or asked about."""
+
+    run_id: str
+    kind: str  # type of the newest run.* record, empty where only task records were met
+    value: bytes
+    at_ms: int
+    _event: RunEvent | None = None
+
+    @property
+    def state(self) -> str:
+        state = self.kind.removeprefix("run.").upper()
+        return {"ACCEPTED": "PENDING", "": "RUNNING"}.get(state, state)
+
+    @property
+    def event(self) -> RunEvent:
+        if self._event is None:
+            self._event = decode(self.value)
+        return self._event
+
+    @property
+    def finished_ms(self) -> int:
+        return self.event.time_ms if self.state in ENDED else 0
+
+
 async def list_runs(now: Session, *, workflow: str, state: str, limit: int, since: str) -> int:
     """Prints the runs with the newest records."""
     since_ms = int(time.time() * 1000) - parse_duration(since) if since else None
-    found = await _recent(now, workflow, state, limit, since_ms)
-    rows = sorted(found.values(), key=lambda run: run.run_id, reverse=True)[:limit]
+    rows = sorted(await _recent(now, workflow, state, limit, since_ms), key=lambda run: run.run_id, reverse=True)[
+        :limit
+    ]
     if now.out.json_lines:
         for run in rows:
             now.out.value(
                 {
                     "run_id": run.run_id,
-                    "workflow": run.workflow,
+                    "workflow": run.event.workflow,
                     "state": run.state,
-                    "reason": run.reason,
+                    "reason": run.event.reason if run.kind else "",
                     "started_ms": run_ids.time_of_run(run.run_id),
                     "finished_ms": run.finished_ms,
                 }
@@ -202,11 +230,11 @@ async def list_runs(now: Session, *, workflow: str, state: str, limit: int, sinc
             [
                 [
                     run.run_id,
-                    run.workflow,
+                    run.event.workflow,
                     run.state,
                     moment(run_ids.time_of_run(run.run_id)),
                     span(run.finished_ms - run_ids.time_of_run(run.run_id)) if run.finished_ms else "",
-                    short(run.reason, 60),
+                    short(run.event.reason, 60) if run.kind else "",
                 ]
                 for run in rows
             ],
@@ -214,60 +242,51 @@ async def list_runs(now: Session, *, workflow: str, state: str, limit: int, sinc
     return Exit.SUCCESS
 
 
-async def _recent(now: Session, workflow: str, state: str, limit: int, since_ms: int | None) -> dict[str, RunState]:
+async def _recent(now: Session, workflow: str, state: str, limit: int, since_ms: int | None) -> list[_Found]:
     topic = Topics(now.settings.cluster).progress
     reader, count = await open_reader(now.settings, topic, max_poll_records=10_000)
     try:
         parts = await stretches(reader, topic, range(count), time_ms=since_ms)
         upper = {part.partition: part.end for part in parts}
         lower = {part.partition: part.begin if since_ms is not None else part.first for part in parts}
-        found: dict[str, RunState] = {}
+        found: dict[bytes, _Found] = {}
         size = _FIRST_STRETCH
         while any(upper[number] > lower[number] for number in upper):
             begin = {number: max(lower[number], upper[number] - size) for number in upper}
             await _read_back(reader, topic, begin, upper, found)
-            matching = [run for run in found.values() if _fits(run, workflow, state)]
             upper, size = begin, size * 4
-            if len(matching) >= limit and since_ms is None:
+            if since_ms is None and sum(_fits(run, workflow, state) for run in found.values()) >= limit:
                 break
-        return {run.run_id: run for run in found.values() if _fits(run, workflow, state)}
+        return [run for run in found.values() if _fits(run, workflow, state)]
     finally:
         await reader.stop()
 
 
 async def _read_back(
-    reader: Any, topic: str, begin: dict[int, int], end: dict[int, int], found: dict[str, RunState]
+    reader: Any, topic: str, begin: dict[int, int], end: dict[int, int], found: dict[bytes, _Found]
 ) -> None:
-    """Adds what lies in one stretch; what was found later in the topic already counts more."""
-    earlier: dict[str, RunState] = {}
+    """Adds what lies in one stretch; of a run that was met later in the topic, only what is missing."""
+    earlier: dict[bytes, _Found] = {}
     tps = {TopicPartition(topic, number): offset for number, offset in begin.items() if offset < end[number]}
     await kafka.assign(reader, tps)
     async for _, records in kafka.read_range(reader, {tp: end[tp.partition] for tp in tps}):
         for record in records:
+            if record.value is None or record.key is None:
+                continue
             kind = type_of(record)
-            if record.value is None or record.key is None or kind == "marker":
-                continue
-            run_id = record.key.decode("utf-8", "replace")
-            if not run_ids.is_run_id(run_id):
-                continue
-            run = earlier.setdefault(run_id, RunState(run_id, state="RUNNING"))
-            if kind.startswith("run.") or not kind or not run.workflow:
-                _note(run, decode(record.value))
-    for run_id, run in earlier.items():
-        known = found.setdefault(run_id, run)
-        known.workflow = known.workflow or run.workflow
+            whole = kind.startswith("run.")
+            known = earlier.get(record.key)
+            if known is None:
+                run_id = record.key.decode("utf-8", "replace")
+                if run_ids.is_run_id(run_id) and (whole or kind.startswith("task.")):
+                    earlier[record.key] = _Found(run_id, kind if whole else "", record.value, record.timestamp)
+            elif whole and not (known.kind and kind in ("run.refused", "run.accepted")):
+                known.kind, known.value, known.at_ms = kind, record.value, record.timestamp
+    for key, run in earlier.items():
+        later = found.setdefault(key, run)
+        if not later.kind:  # only tasks were met later: the run was under way
+            later.kind, later.value = ("run.running", run.value) if run.kind else ("", later.value)
 
 
-def _note(run: RunState, event: RunEvent) -> None:
-    run.workflow = event.workflow or run.workflow
-    if event.type == "run.refused":
-        run.state, run.reason = "REFUSED", event.reason
-    elif event.type.startswith("run.") and event.state:
-        run.state = event.state
-        run.reason = event.reason or run.reason
-        if event.state in ENDED:
-            run.finished_ms = event.time_ms
-
-
-def _fits(run: RunState, workflow: str, state: str) -> bool:
-    return (not workflow or run.workflow == workflow) and (not state or run.state == state)
+def _fits(run: _Found, workflow: str, state: str) -> bool:
+    return (not state or run.state == state) and (not workflow or run.event.workflow == workflow)

@@ -85,7 +85,7 @@ def check(targets: tuple[str, ...]) -> int:
             if now.out.json_lines:
                 now.out.value({"target": text, "ok": False, "problem": words})
             else:
-                now.out.error(f"{text}: {words}")
+                now.out.error(words if words.startswith(text) else f"{text}: {words}")
     return code
 
 

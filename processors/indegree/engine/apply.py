@@ -233,6 +233,10 @@ def _end(state: State, run: Run, task: int, new: int, edge: int) -> None:
     attempt = run.attempts.pop(task, None)
     if attempt is not None:
         attempt.timer = 0
+        if attempt.number != 1:
+            _ended_with(run, task, attempt.number)
+    elif new == FAILED:
+        _ended_with(run, task, 0)
     run.left -= 1
     if not run.left:
         state.decidable[run.run_id] = run
@@ -253,6 +257,12 @@ def _end(state: State, run: Run, task: int, new: int, edge: int) -> None:
             _settle(state, run, children, edge)
     if run.pending is not None:
         _leave_pending(state, run)
+
+
+def _ended_with(run: Run, task: int, number: int) -> None:
+    if run.last_attempts is None:
+        run.last_attempts = {}
+    run.last_attempts[task] = number
 
 
 def _is_decided_by_taken(run: Run, child: int, still_open: int) -> bool:

@@ -348,7 +348,7 @@ class PartitionCore:
         return self._dispatch.counts.get(queue, 0)
 
     def best(self, queue: str) -> tuple[int, int, int] | None:
-        """What orders the best ready attempt of a queue, to compare partitions: smaller goes first. None: none is ready."""
+        """What orders the best ready attempt of a queue, to compare partitions: smaller goes first. None: none is."""
         return self._dispatch.best(queue)
 
     def take(self, queue: str, worker: str) -> Task | None:

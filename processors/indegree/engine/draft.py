@@ -116,7 +116,7 @@ class Draft:
                 self._cause_offset = None
             self._cause = None
         self.count += 1
-        self.size += event.ByteSize() + 4
+        self.size += 64 if kind == Kind.TASK_QUEUED else event.ByteSize() + 4
         state = self.state
         if kind in _ENDS_ATTEMPT:
             attempt = state.runs[run_id].attempts.get(event.task)

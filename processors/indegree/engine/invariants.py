@@ -164,6 +164,7 @@ def image_of_run(run: Run) -> dict[str, Any]:
             task: (a.number, a.generation, a.worker, a.queued_ms, a.started_ms, a.due_ms, a.rejections)
             for task, a in run.attempts.items()
         },
+        "last_attempts": dict(run.last_attempts or {}),
         "outputs": dict(run.outputs),
         "reasons": dict(run.reasons or {}),
         "params": run.params,

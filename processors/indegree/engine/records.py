@@ -34,6 +34,9 @@ CONSTANT: Final = 2
 TEMPLATE: Final = 3
 
 
+_LIGHT_BYTES: Final = 16_384
+
+
 class Unbuildable(Exception):
     """A task's inputs cannot be made; the message says why. Trying again gives the same."""
 
@@ -56,7 +59,7 @@ class Recipe:
 
     fixed:    a record with all that does not depend on the run
     args:     pieces of the argument object
-    simple:   nothing needs evaluation: the inputs are parts of values that are there already
+    simple:   nothing needs evaluation or measuring: the inputs are values that are there already, and small constants
     """
 
     fixed: Task
@@ -110,6 +113,7 @@ def _recipe(plan: Plan, index: int) -> Recipe:
         stdin = None
     args = tuple(_piece(name, template, plan.graph) for name, template in task.args.items())
     simple = not (command or env or stdin) and all(piece.what != TEMPLATE for piece in args)
+    simple = simple and sum(len(piece.constant) for piece in args) <= _LIGHT_BYTES
     return Recipe(fixed, args, command, tuple(env), stdin, simple)
 
 
@@ -133,11 +137,13 @@ def _piece(name: str, template: Template, graph: Graph) -> Piece:
 class Builder:
     """Makes task records for one partition. Keeps the decoded parameters of the run it saw last."""
 
-    __slots__ = ("_limits", "_number", "_params", "_params_of")
+    __slots__ = ("_harmless", "_limits", "_number", "_params", "_params_of")
 
     def __init__(self, number: int, limits: Limits) -> None:
         self._number = number
         self._limits = limits
+        # So many whole values, each within its own limit, cannot be too large in sum, with half a value for the names.
+        self._harmless = limits.inputs_bytes // limits.value_bytes - 1
         self._params_of = ""
         self._params: dict[str, bytes] = {}
 
@@ -146,13 +152,8 @@ class Builder:
         recipe = recipe_of(run.plan, task)
         if not recipe.simple:
             self._fill(Task(), recipe, run, task)
-        elif recipe.args:
-            size = 0
-            for piece in recipe.args:
-                if piece.what == OUTPUT:
-                    size += len(run.outputs.get(piece.task, b"null"))
-            if size > self._limits.inputs_bytes // 2:  # else parameters and constants cannot reach the limit
-                self._fill(Task(), recipe, run, task)
+        elif len(recipe.args) > self._harmless:
+            self._fill(Task(), recipe, run, task)
 
     def build(self, attempt: Attempt, worker: str, epoch: int, now_ms: int) -> Task:
         """The record of an attempt. Raises Unbuildable."""

@@ -89,6 +89,8 @@ class Run:
                  that ends early (`ending`), all that are not terminal, decided or not
     next_pending: index of the next one in `pending`; what stands before it has been decided
     attempts:    task -> Attempt, for the tasks that are QUEUED, RUNNING or RETRYING
+    last_attempts: task -> number of the attempt it ended with, where that is not 1 (0: FAILED before any attempt); None
+                 while there are none. What has no attempt by its kind or state (join points, SKIPPED) is left out
     outputs:     task -> JSON bytes, for SUCCESS tasks whose output is not null
     reasons:     task -> reason, for SKIPPED tasks; None while there are none
     params:      the bound parameters: a JSON object
@@ -110,6 +112,7 @@ class Run:
         "failures",
         "first_failed",
         "idempotency_key",
+        "last_attempts",
         "left",
         "next_pending",
         "not_taken",
@@ -144,6 +147,7 @@ class Run:
         self.pending: list[int] | None = None
         self.next_pending = 0
         self.attempts: dict[int, Attempt] = {}
+        self.last_attempts: dict[int, int] | None = None
         self.outputs: dict[int, bytes] = {}
         self.reasons: dict[int, str] | None = None
         self.params = b"{}"

@@ -48,7 +48,7 @@ class Appends:
     """Of one ownership. `tail`: the offset at which the next append must land.
 
     `settled(frame, effects, timestamp_ms, seconds)` is called in order for each frame known to be in force; what it
-    raises ends the ownership. `failed(error)` is called once.
+    raises ends the ownership. `failed(error)` is called once, `gap()` whenever somebody else has written.
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class Appends:
         reader: Callable[[int], LogReader],
         settled: Callable[[Frame, Effects, int, float], None],
         failed: Callable[[BaseException], None],
+        gap: Callable[[], None],
         timeout_s: float,
     ) -> None:
         self.tail = tail
         self.error: BaseException | None = None
-        self.gaps = 0
         self._log, self._epoch, self._reader = log, epoch, reader
-        self._settled, self._failed, self._timeout_s = settled, failed, timeout_s
+        self._settled, self._failed, self._gap, self._timeout_s = settled, failed, gap, timeout_s
         self._inflight: deque[_Entry] = deque()
         self._judging: asyncio.Task[None] | None = None
         self._watch: asyncio.TimerHandle | None = None
@@ -188,7 +188,7 @@ class Appends:
         seen: list[tuple[int, Frame]] = []
         if 0 <= offset < self.tail:
             raise LogDamaged(f"an append landed at offset {offset}, but the log had already reached {self.tail}")
-        self.gaps += 1
+        self._gap()
         async with self._reader(self.tail) as reader:
             stop = offset if offset >= 0 else min(await reader.end(), self.tail + 1)
             await reader.read_until(

@@ -111,7 +111,7 @@ class Engine(Service):
             warm_s=int(settings.engine.lease_ttl_s) / 2,
         )  # fmt: skip
         outbound = Outbound(lambda: self.app.producer.kafka)
-        spans = Spans(self._tracer) if self._tracer is not None else None
+        spans = Spans(self._tracer, self.topics) if self._tracer is not None else None
         self.dispatcher = Dispatcher(self.id, self.topics, self.workers, outbound, spans)
         core_limits = limits(settings)
         self.services = Services(
@@ -128,6 +128,7 @@ class Engine(Service):
             outbound=outbound,
             metrics=self.metrics,
             dispatcher=self.dispatcher,
+            spans=spans,
         )
         for service in (self.workers, self.catalog, self.session):
             await self.add_runtime_dependency(service)

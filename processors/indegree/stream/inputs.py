@@ -6,15 +6,15 @@ comes out as one. The only thing that may block is a definition that is not know
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from indegree.events import telemetry
 from indegree.events.codec import Undecodable, decode_command, decode_result, decode_trigger
 from indegree.events.definition import Definition
 from indegree.events.topics import RESULTS, TRIGGERS, Topics
-from indegree.events.trace import from_headers, new_root
+from indegree.events.trace import from_headers, root_of
 from indegree.stream.catalog import Catalog
 from indegree.v1.task_pb2 import Result
 from indegree.v1.trigger_pb2 import Activate, Command, Deploy, Origin, Start
@@ -67,9 +67,10 @@ class InputReader:
 
     def _origin(self, index: int, record: Any) -> Origin:
         parent, state = from_headers(record.headers)
-        if not parent:  # a new root, derived from the place, so that the same record always makes the same one
-            digest = hashlib.sha256(f"{self._topics[index]}\0{self._number}\0{record.offset}".encode()).digest()
-            parent = new_root(digest[:16], digest[16:24])
+        if not parent:
+            parent = root_of(self._topics[index], self._number, record.offset)
+            if not telemetry.samples(parent):  # decided once, and kept with the run
+                parent = root_of(self._topics[index], self._number, record.offset, sample=False)
         return Origin(
             topic=self._topics[index],
             partition=self._number,

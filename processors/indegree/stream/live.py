@@ -74,6 +74,7 @@ class Live:
         self._tps = [TP(topic, number) for topic in self._inputs]
         self.ticket = Ticket(self.failed)
         settings, topics, outbound = services.settings, services.topics, services.outbound
+        label, metrics = str(number), services.metrics
         self._appends = Appends(
             owned.log,
             owned.epoch,
@@ -81,8 +82,10 @@ class Live:
             lambda at: LogReader(settings, topics.events, number, at),
             self._settled,
             self.failed,
+            metrics.gaps.labels(label).inc,
             settings.engine.append_timeout_s,
         )
+        self._spans = services.spans.of(self.core) if services.spans is not None else None
         self._outbox = Outbox(settings, topics, outbound, self.ticket, self.wake)
         self._reader = InputReader(topics, number, services.catalog)
         self._error: BaseException | None = None
@@ -95,11 +98,10 @@ class Live:
         self._held = False  # triggers are paused
         self.sent_total = 0  # task records sent by this ownership
         self._dispatched_at = float("-inf")
-        label, metrics = str(number), services.metrics
         self._count_inputs = [metrics.inputs.labels(label, word) for word in _WORDS]
         self._count_tombstones, self._count_refused = metrics.tombstones.labels(label), metrics.refused.labels(label)
         self._count_frames, self._count_events = metrics.frames.labels(label), metrics.events.labels(label)
-        self._count_tasks, self._count_gaps = metrics.tasks.labels(label), metrics.gaps.labels(label)
+        self._count_tasks = metrics.tasks.labels(label)
 
     @property
     def serving(self) -> bool:
@@ -265,6 +267,8 @@ class Live:
         self._progress.put(effects.progress)
         if effects.stops:
             send_stops(self._services.outbound, self._services.topics.control, effects.stops, self.ticket)
+        if self._spans is not None:
+            self._spans.settled(effects)
         self._services.metrics.append_seconds.observe(seconds)
         self._count_frames.inc()
         self._count_events.inc(len(frame.events))
@@ -370,5 +374,4 @@ class Live:
         self._services.dispatcher.leave(self)
         self._appends.stop()
         self._outbox.stop()
-        self._count_gaps.inc(self._appends.gaps)
         await asyncio.gather(self._progress.abandon(), self._owned.log.abandon(), return_exceptions=True)

@@ -12,6 +12,7 @@ from indegree.stream.catalog import Catalog
 from indegree.stream.dispatch import Dispatcher
 from indegree.stream.metrics import Metrics
 from indegree.stream.outbound import Outbound
+from indegree.stream.spans import Spans
 from indegree.stream.transport import OwnedConsumer
 from indegree.stream.workers import Workers
 
@@ -33,3 +34,4 @@ class Services:
     outbound: Outbound
     metrics: Metrics
     dispatcher: Dispatcher
+    spans: Spans | None

@@ -7,8 +7,7 @@ variable); output of nobody goes to the real stream. A handler on the root logge
 `Capture` keeps the last bytes only, and says where it was cut. Masking happens before cutting, on more than is kept, so
 that a secret at the cut does not show its end.
 
-Threads started by user code are attributed only if it starts them with a copy of its context (`asyncio.to_thread` and
-`contextvars.copy_context().run` do that); what others print goes to the worker's own output.
+Threads started by user code belong to it too, since they run in a copy of its context (`inheriting`).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 from indegree.v1.task_pb2 import Result, Task
-from indegree.worker import outcome
+from indegree.worker import inheriting, outcome, spans
 from indegree.worker.attempt import Attempt
 from indegree.worker.bounds import Bounds
 from indegree.worker.functions import plan
@@ -97,6 +97,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     task = Task.FromString(bytes.fromhex(request["task"]))
     task.traceparent, task.tracestate = request["traceparent"], request["tracestate"]
+    inheriting.install()
+    spans.only_pass_on()
     bounds = Bounds(value_bytes=request["value_bytes"])
     attempt = _Telling(task, None)
     attempt.answer = answer

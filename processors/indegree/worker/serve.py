@@ -110,7 +110,8 @@ class _Process:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._told)
-        page = Page(worker, self._settings.worker.port) if self._settings.worker.port >= 0 else None
+        at = self._settings.worker
+        page = Page(worker, at.port, at.host) if at.port >= 0 else None
         changed = asyncio.create_task(self._changed(reload))
         tasks: list[asyncio.Task[object]] = [changed, asyncio.create_task(self._stop.wait())]
         try:

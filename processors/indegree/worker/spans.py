@@ -3,55 +3,46 @@
 Why: one trace has to lead from the trigger to every attempt, and what user code does (an HTTP call, a query) belongs
 below the attempt's span. So the span is made current where user code runs, and its context goes back in the result.
 
-How: where the application has set a tracer provider of the SDK, a sampled record gets a span of kind CONSUMER.
-Otherwise, and for unsampled traces, no span is made, and the record's own context is current, so that whatever user
-code sends still carries it. Never on the fast path twice: whether a provider is set is asked once a second at most.
+How: where a tracer provider is set (by `telemetry.configure`, or by the application), a sampled record gets a span of
+kind CONSUMER. Otherwise, and for unsampled traces, no span is made, and the record's own context is current, so that
+whatever user code sends still carries it. Whether a provider is set is asked once a second at most.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 
 from opentelemetry import context as otel_context
-from opentelemetry import trace
-from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags, TraceState
+from opentelemetry import trace as api
+from opentelemetry.trace import NonRecordingSpan, Span, SpanKind, Tracer
 from opentelemetry.trace.status import Status, StatusCode
 
+from indegree.events import telemetry, trace
+from indegree.events.topics import Topics
 from indegree.v1.task_pb2 import Result
 from indegree.worker.attempt import Attempt
 
 log = logging.getLogger(__name__)
 
-_asked = -1.0
-_tracer: trace.Tracer | None = None
+_cluster = ""
+_only_pass_on = False
 
 
-def tracer() -> trace.Tracer | None:
-    """The tracer, or None where no provider of the SDK is set."""
-    global _asked, _tracer
-    now = time.monotonic()
-    if now - _asked > 1.0:
-        provider = trace.get_tracer_provider()
-        real = not isinstance(provider, trace.ProxyTracerProvider | trace.NoOpTracerProvider)
-        _tracer = provider.get_tracer("indegree.worker") if real else None
-        _asked = now
-    return _tracer
+def of_cluster(cluster: str) -> None:
+    """Whose topics the spans name. Once, when a worker starts; several workers in one process share the last."""
+    global _cluster
+    _cluster = cluster
 
 
-def parent_of(traceparent: str, tracestate: str) -> SpanContext | None:
-    """The span context in a traceparent of version 00; None if it is not one."""
-    parts = traceparent.split("-")
-    if len(parts) < 4 or len(parts[1]) != 32 or len(parts[2]) != 16:
-        return None
-    try:
-        trace_id, span_id, flags = int(parts[1], 16), int(parts[2], 16), int(parts[3], 16)
-    except ValueError:
-        return None
-    if not trace_id or not span_id:
-        return None
-    state = TraceState.from_header([tracestate]) if tracestate else None
-    return SpanContext(trace_id, span_id, True, TraceFlags(flags), state)
+def only_pass_on() -> None:
+    """From now on no span is made here: the worker has made it, and this is its attempt's own process."""
+    global _only_pass_on
+    _only_pass_on = True
+
+
+def tracer() -> Tracer | None:
+    """The tracer, or None where no span is to be made."""
+    return None if _only_pass_on else telemetry.tracer()
 
 
 def begin(attempt: Attempt) -> None:
@@ -66,32 +57,33 @@ def begin(attempt: Attempt) -> None:
 
 def _begin(attempt: Attempt) -> None:
     task = attempt.task
-    parent = parent_of(task.traceparent, task.tracestate)
-    if parent is None:
+    if not trace.valid(task.traceparent):
         return
-    current = trace.set_span_in_context(NonRecordingSpan(parent), otel_context.Context())
-    source = tracer()
-    if source is not None and parent.trace_flags & TraceFlags.SAMPLED:
+    parent = telemetry.span_context(task.traceparent, task.tracestate)
+    current = api.set_span_in_context(NonRecordingSpan(parent), otel_context.Context())
+    source = tracer() if parent.trace_flags.sampled else None
+    if source is not None:
+        topic = Topics(_cluster).tasks(task.queue or "default")
         span = source.start_span(
-            f"process {task.queue or 'default'}",
+            f"process {topic}",
             context=current,
             kind=SpanKind.CONSUMER,
             attributes={
                 "messaging.system": "kafka",
                 "messaging.operation.name": "process",
                 "messaging.operation.type": "process",
-                "messaging.destination.name": task.queue or "default",
+                "messaging.destination.name": topic,
+                "messaging.client.id": task.worker,
                 "indegree.run_id": task.run_id,
                 "indegree.task_id": task.task_id,
-                "indegree.workflow": task.workflow,
                 "indegree.attempt": task.attempt,
+                "indegree.workflow": task.workflow,
             },
         )
         attempt.span = span
-        mine = span.get_span_context()
-        attempt.traceparent = f"00-{mine.trace_id:032x}-{mine.span_id:016x}-{mine.trace_flags:02x}"
-        attempt.tracestate = mine.trace_state.to_header()
-        current = trace.set_span_in_context(span, current)
+        attempt.traceparent = telemetry.traceparent_of(span)
+        attempt.tracestate = span.get_span_context().trace_state.to_header()
+        current = api.set_span_in_context(span, current)
     # Never detached: the contextvars context around it belongs to this attempt alone and ends with it.
     otel_context.attach(current)
 
@@ -106,10 +98,10 @@ def end(attempt: Attempt, result: Result) -> None:
             log.exception("the span of an attempt could not be ended")
 
 
-def _end(span: trace.Span, result: Result) -> None:
-    if result.kind == Result.SUCCEEDED:
-        span.set_status(Status(StatusCode.OK))
-    elif result.HasField("error"):
+def _end(span: Span, result: Result) -> None:
+    if result.HasField("error"):
         span.set_attribute("error.type", result.error.type)
         span.set_status(Status(StatusCode.ERROR, result.error.message[:200]))
+    elif result.kind == Result.SUCCEEDED:
+        span.set_status(Status(StatusCode.OK))
     span.end()

@@ -30,7 +30,7 @@ from indegree.events.codec import Undecodable, decode_task
 from indegree.events.settings import Settings
 from indegree.events.topics import Topics
 from indegree.v1.task_pb2 import Control, Task
-from indegree.worker import capture
+from indegree.worker import capture, inheriting, spans
 from indegree.worker.announcements import Announcements
 from indegree.worker.attempt import Key
 from indegree.worker.bounds import Bounds
@@ -153,6 +153,8 @@ class Worker:
         )
         self._announcements = Announcements(self, self._producer, partitions, self._senders)
         capture.install()
+        inheriting.install()
+        spans.of_cluster(settings.cluster)
         self._failed = asyncio.get_running_loop().create_future()
         self._outgoing.start()
         self._reader = asyncio.create_task(self._read(self._consumer, self._runner), name="indegree-worker-reader")
@@ -222,6 +224,7 @@ class Worker:
         if self._runner is not None:
             await self._runner.close()
             capture.uninstall()
+            inheriting.uninstall()
         for client in (self._consumer, self._producer):
             if client is not None:
                 # A producer may wait for ever for a broker that is away (DESIGN section 5, trap 14).
