@@ -93,9 +93,10 @@ class Cluster:
         process.wait(10)
 
     def log_ends(self, lines: int = 15) -> str:
-        """The last lines of each process's log."""
+        """The last lines of the log of each process that was not killed."""
         out = []
-        for path in sorted(self.folder.glob("*.log")):
+        names = [*self.engines, *(f"w{i + 1}" for i in range(len(self.workers)))]
+        for path in (self.folder / f"{name}.log" for name in names):
             text = path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
             out.append(f"--- {path.stem}\n" + "\n".join(text))
         return "\n".join(out)

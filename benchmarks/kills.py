@@ -34,7 +34,7 @@ _TICK_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """One round. `taken`: the takeovers of the partitions that the killed engine owned; `runs`: started in this round."""
+    """One round. `taken`: takeovers of the partitions of the killed engine; `runs`: started in this round."""
 
     engine: str
     taken: list[Takeover]
@@ -94,37 +94,43 @@ def run(kills: int, rate: int, ttl_s: float, partitions: int, stack: str) -> int
             for number in range(1, kills + 1):
                 done = _one(cluster, watch, rate, number, sum(kill.sent_again for kill in rounds))
                 rounds.append(done)
-                shown = ", ".join(f"p{one.partition} {(one.silence_ms or 0) / 1000:.2f}" for one in done.taken)
-                proven = "proven" if done.verdict.ok else "FAULTS"
-                print(
-                    f"kill {number} of {done.engine}: silences in s: {shown}; {done.runs} runs, "
-                    f"{done.sent_again} attempts sent again, {proven}",
-                    flush=True,
-                )
+                print(_line(number, done), flush=True)
                 if not done.verdict.ok:
-                    print(done.verdict.report())
                     break
+        except TimeoutError as error:
+            print(f"kill {len(rounds) + 1}: {error}")
+            print(cluster.log_ends())
+            print(check(cluster.settings.kafka.bootstrap_servers, cluster.settings.cluster, running_ok=True).report())
         finally:
             watch.close()
-    taken = [one for kill in rounds for one in kill.taken]
-    print(
-        table(
-            [
-                (f"lease TTL {ttl_s:.1f} s, {len(rounds)} kills", "median", "worst", "count"),
-                _row("silence of a partition", [one.silence_ms or 0 for one in taken]),
-                _row("  of it: until the new owner's announcement", [_until_announced(one) for one in taken]),
-                _row(
-                    "  of it: from there to its first event", [(one.first_ms or 0) - one.announced_ms for one in taken]
-                ),
-                _row(
-                    "longest silence of each kill", [max(one.silence_ms or 0 for one in kill.taken) for kill in rounds]
-                ),
-            ]
-        )
-    )
+    if rounds:
+        print(_silences(ttl_s, rounds))
+        print(rounds[-1].verdict.report())
     print(idle)
-    print(rounds[-1].verdict.report())
     return 0 if len(rounds) == kills and all(kill.verdict.ok for kill in rounds) else 1
+
+
+def _line(number: int, kill: Kill) -> str:
+    shown = ", ".join(f"p{one.partition} {(one.silence_ms or 0) / 1000:.2f}" for one in kill.taken)
+    proven = "proven" if kill.verdict.ok else "FAULTS"
+    again = f"{kill.sent_again} attempts sent again"
+    return f"kill {number} of {kill.engine}: silences in s: {shown}; {kill.runs} runs, {again}, {proven}"
+
+
+def _silences(ttl_s: float, rounds: list[Kill]) -> str:
+    taken = [one for kill in rounds for one in kill.taken]
+    announced = [one.announced_ms - (one.last_ms or one.announced_ms) for one in taken]
+    recovered = [(one.first_ms or one.announced_ms) - one.announced_ms for one in taken]
+    longest = [max(one.silence_ms or 0 for one in kill.taken) for kill in rounds if kill.taken]
+    return table(
+        [
+            (f"lease TTL {ttl_s:.1f} s, {len(rounds)} kills", "median", "worst", "count"),
+            _row("silence of a partition", [one.silence_ms or 0 for one in taken]),
+            _row("  until the new owner's announcement", announced),
+            _row("  from there to its first event", recovered),
+            _row("longest silence of each kill", longest),
+        ]
+    )
 
 
 def _one(cluster: Cluster, watch: Watch, rate: int, number: int, sent_again_before: int) -> Kill:
@@ -157,19 +163,18 @@ def _alive(watch: Watch, partition: int, dead: str) -> bool:
 
 
 def _taken(takeovers: list[Takeover], dead: str, lost: list[int]) -> list[Takeover]:
-    """From the dead engine, one a partition. Engines have names of their own, so each dies once. Raises RuntimeError."""
-    found = [
-        after
+    """From the dead engine, the last one of each partition that it owned. Engines have names of their own.
+
+    Raises RuntimeError where the log does not show one.
+    """
+    found = {
+        after.partition: after
         for before, after in pairwise(takeovers)
-        if before.partition == after.partition and before.owner == dead and not after.closed
-    ]
-    if sorted(one.partition for one in found) != sorted(lost):
-        raise RuntimeError(f"{dead} owned {lost} when it was killed, but the log shows takeovers of {found}")
-    return found
-
-
-def _until_announced(takeover: Takeover) -> int:
-    return takeover.announced_ms - (takeover.last_ms or takeover.announced_ms)
+        if before.partition == after.partition and before.owner == dead and after.partition in lost
+    }
+    if sorted(found) != sorted(lost):
+        raise RuntimeError(f"{dead} owned {lost} when it was killed, but the log shows takeovers of {sorted(found)}")
+    return list(found.values())
 
 
 def _row(name: str, times_ms: list[int]) -> tuple[str, ...]:

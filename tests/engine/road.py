@@ -7,6 +7,7 @@ one, its progress records those that the live one gave, and all invariants must 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from indegree.engine.core import PartitionCore
@@ -51,6 +52,7 @@ class Road:
         self.now = EPOCH_MS
         self.offsets = [0, 0, 0]
         self.epoch = 0
+        self.recover_from = 0  # index in the log, as the frames would say it
         self.shadow = PartitionCore(number, partitions, self.limits)
         self.core = PartitionCore(number, partitions, self.limits)
         for data in self.log:
@@ -65,7 +67,7 @@ class Road:
         self.epoch += 1
         self.log.append(Frame(format=1, epoch=self.epoch, owner=f"e{self.epoch}", time_ms=self.now).SerializeToString())
         self.core = PartitionCore(self.number, self.partitions, self.limits)
-        for data in self.log[:-1]:
+        for data in self.log[self.recover_from : -1]:
             self.core.replay(Frame.FromString(data))
         self.core.announced(self.epoch, self.now)
         self.shadow.announced(self.epoch, self.now)
@@ -102,6 +104,21 @@ class Road:
             self.cut()
             if not more:
                 return
+
+    def snapshot(self, budget: int = 1_000, between: Callable[[], None] = lambda: None) -> None:
+        """Writes a snapshot in steps, with other work in between, and lets recovery begin at it."""
+        self.core.begin(self.now)
+        cursor = self.core.begin_snapshot()
+        epoch, more = self.epoch, True
+        while more:
+            more = self.core.snapshot(cursor, budget)
+            self.cut()
+            if more:
+                between()
+            if self.epoch != epoch:
+                return  # taken over in the middle: it counts for nothing
+        place = {(f.epoch, f.seq): i for i, f in enumerate(map(Frame.FromString, self.log))}
+        self.recover_from = place[epoch, cursor.seq]
 
     # -- inputs ----------------------------------------------------------------------------------------------------
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -226,6 +231,30 @@ def test_doctor_names_a_queue_without_a_worker_and_a_healthy_cluster(place: Road
     place.command("cancel", run_id)
 
 
+def test_a_task_whose_code_no_worker_has_shows_in_the_run_and_in_doctor(place: Road) -> None:
+    (place.folder / "lacking.yaml").write_text("id: lacking\ntasks:\n  - {id: a, python: 'not.there:f'}\n")
+    assert place.command("workflow", "deploy", "lacking.yaml").returncode == 0
+    run_id = place.command("trigger", "lacking").stdout.strip()
+    deadline = time.monotonic() + 40
+    text = ""
+    while "rejected" not in text and time.monotonic() < deadline:
+        text = place.command("doctor").stdout
+    assert "was not given the module 'not.there'" in text
+    assert "start a worker with that module" in text
+    shown = lines(place.command("show", run_id, "--json"))[0]["tasks"][0]
+    assert (shown["state"], shown["attempts"]) == ("QUEUED", 1)
+    assert "not.there" in shown["error"]["message"]
+    place.command("cancel", run_id)
+
+
+def test_a_terminal_gets_a_live_picture(place: Road) -> None:
+    run_id = started(place, "diamond", "-p", "n=5")
+    picture = on_a_terminal(place, "follow", run_id)
+    assert re.search(r"✓ d .*SUCCESS", picture)
+    assert "4/4 tasks" in picture
+    assert f"diamond {run_id} SUCCESS" in picture
+
+
 def test_topics_lists_every_topic_with_who_writes_and_reads(place: Road) -> None:
     done = place.command("topics")
     assert done.returncode == 0, done.stderr
@@ -271,6 +300,31 @@ def test_an_interrupted_run_is_cancelled_and_leaves_no_process(place: Road) -> N
     process.communicate(timeout=60)
     assert process.returncode == 4
     assert not _left(place)
+
+
+def on_a_terminal(place: Road, *arguments: str) -> str:
+    """What a person sees of `indegree ARGUMENTS` on a terminal of 100 columns, without control sequences."""
+    command = [sys.executable, "-m", "indegree.cli", *arguments]
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    environment = {**place.environment, "TERM": "xterm-256color"}
+    process = subprocess.Popen(
+        command, cwd=place.folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, close_fds=True
+    )
+    os.close(theirs)
+    seen = bytearray()
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            piece = os.read(ours, 65_536)
+        except OSError:  # EIO: the other side has closed it
+            break
+        if not piece:
+            break
+        seen += piece
+    os.close(ours)
+    assert process.wait(20) == 0
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode("utf-8", "replace"))
 
 
 def _left(place: Road) -> list[str]:

@@ -1,12 +1,12 @@
-"""What the end-to-end tests share: a cluster of real processes, healthy runs beside the test, and the checker's verdict.
+"""What the end-to-end tests share: a cluster of real processes, healthy runs beside it, and the checker's verdict.
 
 Why: these tests judge what a person would see, so engine and worker are the commands that a person starts, and what is
 on Kafka is read with a stock client. Both halves exist already (cli_road runs commands, stream_road reads and writes
 Kafka); `Whole` puts them on one cluster.
 
-How: `whole(...)` makes the topics, starts one engine, gives the caller a `Whole`, and ends with the independent checker,
-whose verdict fails the module. `ten_runs` are held in their middle by a file that is not there yet: whatever the test
-does happens while they are under way, without any wait for a time.
+How: `whole(...)` makes the topics, starts one engine, gives the caller a `Whole`, and ends with the independent
+checker, whose verdict fails the module. `ten_runs` are held in their middle by a file that is not there yet: whatever
+the test does happens while they are under way, without any wait for a time.
 
 It must never start an engine in a cluster that it did not make.
 """
@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from confluent_kafka import Consumer, TopicPartition
+
 from indegree.events import admin
 from indegree.events.run_ids import make_run_id
 from indegree.events.settings import Settings
@@ -31,7 +33,7 @@ from tests.checker import check
 from tests.integration import cli_road, stream_road
 from tests.integration.stream_road import free_port, make_settings, wait_until
 
-STEADY = '''
+STEADY = """
 import asyncio
 import os
 
@@ -54,17 +56,49 @@ async def hold(begin: str) -> int:
 @steady.task
 def end(hold: int) -> int:
     return hold
-'''
+"""
+
+
+class ProgressTail:
+    """The progress topic as a stock consumer sees it, read a little further at each look. `records`: all so far."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.records: list[dict[str, Any]] = []
+        self._by_run: dict[str, list[dict[str, Any]]] = {}
+        servers = settings.kafka.bootstrap_servers
+        options = {"bootstrap.servers": servers, "group.id": uuid.uuid4().hex, "enable.auto.commit": False}
+        self._consumer = Consumer({**options, "fetch.wait.max.ms": 50})
+        topic = f"{settings.cluster}.progress"
+        self._consumer.assign([TopicPartition(topic, p, 0) for p in range(settings.topics.partitions)])
+
+    def look(self) -> list[dict[str, Any]]:
+        """All records so far, markers left out."""
+        for message in self._consumer.consume(1_000, 0.05):
+            assert message.error() is None, message.error()
+            record = json.loads(message.value()) | {"partition": message.partition()}
+            if record["type"] != "marker":
+                self.records.append(record)
+                self._by_run.setdefault(record.get("run_id", ""), []).append(record)
+        return self.records
+
+    def of(self, run_id: str) -> list[dict[str, Any]]:
+        """Those of one run, in their order."""
+        self.look()
+        return self._by_run.get(run_id, [])
+
+    def close(self) -> None:
+        self._consumer.close()
 
 
 @dataclass
 class Whole:
-    """One cluster. `kafka` produces and reads, `commands` runs `indegree`, `port` is that of the first engine's page."""
+    """One cluster. `kafka` produces and reads, `commands` runs `indegree`, `port` is that of the first engine."""
 
     settings: Settings
     folder: Path
     kafka: stream_road.Road
     commands: cli_road.Road
+    tail: ProgressTail
     port: int = 0
 
     # -- processes
@@ -72,7 +106,9 @@ class Whole:
     def engine(self, name: str = "e1", *arguments: str) -> Child:
         """An engine that serves every partition that is its own."""
         port = free_port()
-        child = self.commands.serve("engine", "--id", f"{self.settings.cluster}-{name}", "--port", str(port), *arguments)
+        child = self.commands.serve(
+            "engine", "--id", f"{self.settings.cluster}-{name}", "--port", str(port), *arguments
+        )
         self._until(lambda: stream_road.get(port, "/readyz")[0] == 200, child, f"engine {name} is ready")
         self.port = self.port or port
         return child
@@ -130,10 +166,8 @@ class Whole:
         """The progress records of one run, of one type and one task where these are given."""
         return [
             record
-            for record in self.kafka.progress()
-            if record.get("run_id") == run_id
-            and record["type"].startswith(type_)
-            and (not task or record.get("task_id") == task)
+            for record in self.tail.of(run_id)
+            if record["type"].startswith(type_) and (not task or record.get("task_id") == task)
         ]
 
     def wait_for(self, run_id: str, type_: str, task: str = "", within_s: float = 30) -> dict[str, Any]:
@@ -163,7 +197,7 @@ class Whole:
         """Why a start or command with this request id was refused."""
 
         def find() -> str:
-            for record in self.kafka.progress():
+            for record in self.tail.look():
                 if record.get("request_id") == request_id and record["type"].endswith(".refused"):
                     return str(record["reason"])
             return ""
@@ -177,7 +211,7 @@ class Whole:
         runs = [self.start("steady", {"gate": str(gate)}, partition) for _ in range(10)]
 
         def held() -> int:
-            records = self.kafka.progress()
+            records = self.tail.look()
             found = {r["run_id"] for r in records if r["type"] == "task.running" and r.get("task_id") == "hold"}
             return len(found & set(runs))
 
@@ -201,7 +235,9 @@ def whole(
     settings = make_settings(stack.kafka, stack.etcd, f"w{uuid.uuid4().hex[:10]}", partitions, **values)
     for name, source in modules.items():
         (folder / f"{name}.py").write_text(source)
-    place = Whole(settings, folder, stream_road.Road(settings, folder), cli_road.Road(settings, folder))
+    place = Whole(
+        settings, folder, stream_road.Road(settings, folder), cli_road.Road(settings, folder), ProgressTail(settings)
+    )
     try:
         place.engine()
         if worker is not None:
@@ -216,4 +252,5 @@ def whole(
     finally:
         for child in reversed(place.commands.children):
             child.stop(timeout_s=10)
+        place.tail.close()
         asyncio.run(admin.delete_cluster(settings))

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -230,7 +230,7 @@ class Etcd:
 
     # -- the rest
 
-    async def watch_prefix(self, prefix: str) -> AsyncIterator[None]:
+    async def watch_prefix(self, prefix: str) -> AsyncGenerator[None, None]:
         """Yield once when the watch stands, and then whenever something under ``prefix`` may have changed.
 
         Blocks between changes for as long as it takes; raises EtcdUnreachable when the watch breaks or does not come up

@@ -120,8 +120,8 @@ def bind(declared: Mapping[str, Parameter], given: Mapping[str, Any]) -> dict[st
         size = len(json_values.dumps(bound))
         if size > MAX_PARAM_BYTES:
             problems.append(
-                f"the parameters are {size} bytes of JSON in sum, the limit is {MAX_PARAM_BYTES}; hand over a "
-                "reference (a path, a URL) instead of the data"
+                f"the parameters are {size} bytes of JSON in sum, the limit is {MAX_PARAM_BYTES} (limits.value_bytes); "
+                "hand over a reference (a path, a URL) instead of the data"
             )
     if problems:
         raise ParameterError(problems)

@@ -54,13 +54,22 @@ def partition_of_run(run_id: str) -> int:
 def time_of_run(run_id: str) -> int:
     """Milliseconds since the epoch in the run id. Raises InvalidId."""
     match = _RUN_ID.match(run_id)
-    try:
-        if match is None:
-            raise ValueError
-        moment = datetime.strptime(match[1], "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
+    if match is None:
+        raise InvalidId(f"run id {run_id!r} does not begin with a UTC time such as 20261125T101530.123Z")
+    text = match[1]
+    try:  # strptime takes ten times as long, and every start passes here
+        moment = datetime(
+            int(text[:4]),
+            int(text[4:6]),
+            int(text[6:8]),
+            int(text[9:11]),
+            int(text[11:13]),
+            int(text[13:15]),
+            tzinfo=UTC,
+        )
     except ValueError:
         raise InvalidId(f"run id {run_id!r} does not begin with a UTC time such as 20261125T101530.123Z") from None
-    return round(moment.timestamp() * 1000)
+    return int(moment.timestamp()) * 1000 + int(text[16:19])
 
 
 def partition_of_key(kind: str, workflow: str, key: str, partitions: int) -> int:

@@ -11,6 +11,7 @@ Trace *context* does not depend on this: it travels inside the records (`indegre
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
@@ -75,7 +76,8 @@ def configure(service: str, instance: str = "") -> Tracer | None:
         attributes = {"service.name": os.environ.get("OTEL_SERVICE_NAME") or service}
         if instance:
             attributes["service.instance.id"] = instance
-        provider = TracerProvider(resource=Resource.create(attributes))
+        provider = TracerProvider(resource=Resource.create(attributes), shutdown_on_exit=False)
+        atexit.register(shutdown)
         exporter: SpanExporter
         if os.environ.get("OTEL_TRACES_EXPORTER", "").lower() == "console":
             exporter = ConsoleSpanExporter()
@@ -136,8 +138,12 @@ def shutdown() -> None:
     stop = getattr(api.get_tracer_provider(), "shutdown", None)
     if stop is not None:
         sending = threading.Thread(target=stop, name="indegree-last-spans", daemon=True)
-        sending.start()
-        sending.join(_SHUTDOWN_S)
+        try:
+            sending.start()
+        except RuntimeError:  # no thread begins once the interpreter ends (Python 3.12): the exporter's own bound holds
+            stop()
+        else:
+            sending.join(_SHUTDOWN_S)
 
 
 def span_context(traceparent: str, tracestate: str = "") -> SpanContext:

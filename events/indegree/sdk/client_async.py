@@ -3,8 +3,9 @@
 Why: a program should be able to start a run in one line and know at once which run it is; everything behind that (which
 partition, is the definition there, where does the answer come from) is the same for every program.
 
-How: `Connection` carries, `client_starts` checks and makes the records, `AsyncRun` is what the caller gets. A start gets a run id made here and goes to the partition in it; a start with an idempotency key goes to
-the key's partition, and the run id comes back with `run.accepted`. What can be checked here is checked before sending.
+How: `Connection` carries, `client_starts` checks and makes the records, `AsyncRun` is what the caller gets. A start
+gets a run id made here and goes to the partition in it; one with an idempotency key goes to the key's partition, and the
+run id comes back with `run.accepted`. What can be checked here is checked before anything is sent.
 
 It must never send a start twice: an append that failed is reported, and an idempotency key makes trying again safe.
 """
@@ -26,11 +27,12 @@ from indegree.events.spelling import did_you_mean
 from indegree.v1.trigger_pb2 import Activate, Cancel, Command, Deploy
 
 from .client_catalog import definition_records
-from .client_connection import ANSWER_S, Connection, trace_headers, user
+from .client_connection import ANSWER_S, Connection, user
 from .client_errors import ClientError, InvalidStart
 from .client_events import RunEvent
 from .client_progress import Sink, read_run
 from .client_run import AsyncRun
+from .client_spans import producing
 from .client_starts import Wanted, fresh_run_id, runnable
 from .workflow import Workflow
 
@@ -318,24 +320,25 @@ class AsyncClient:
             )
             for number, row in enumerate(rows)
         ]
-        headers = trace_headers()
         runs: list[AsyncRun] = []
         by_partition: dict[int, list[kafka.Record]] = {}
-        for one in planned:
-            run = AsyncRun(self, "" if keys is not None else one.start.run_id, wanted.workflow, one.start.request_id)
-            runs.append(run)
-            by_partition.setdefault(one.partition, []).append((one.key, one.value, headers))
-            if keys is not None:
-                self._connection.feed.expect(one.start.request_id, run.answered)
-            else:
-                run.begin()
-        try:
-            await self._connection.append_all(self.topics.triggers, by_partition)
-        except BaseException:
-            for run, one in zip(runs, planned, strict=True):
-                self._connection.feed.forget(run.run_id)
-                self._connection.feed.withdraw(one.start.request_id)
-            raise
+        with producing(self.topics.triggers, [one.start for one in planned]) as all_headers:
+            for one, headers in zip(planned, all_headers, strict=True):
+                known = "" if keys is not None else one.start.run_id
+                run = AsyncRun(self, known, wanted.workflow, one.start.request_id)
+                runs.append(run)
+                by_partition.setdefault(one.partition, []).append((one.key, one.value, headers))
+                if keys is not None:
+                    self._connection.feed.expect(one.start.request_id, run.answered)
+                else:
+                    run.begin()
+            try:
+                await self._connection.append_all(self.topics.triggers, by_partition)
+            except BaseException:
+                for run, one in zip(runs, planned, strict=True):
+                    self._connection.feed.forget(run.run_id)
+                    self._connection.feed.withdraw(one.start.request_id)
+                raise
         return runs
 
     async def _active(self, workflow: str, version: str, timeout: float) -> None:

@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiokafka.errors import KafkaError
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from indegree.events import kafka
 from indegree.events.settings import Settings
@@ -28,6 +27,7 @@ from .client_catalog import Catalog
 from .client_errors import ClientError, Closed, InvalidStart, Refused, Unreachable
 from .client_events import RunEvent
 from .client_progress import ProgressFeed
+from .client_spans import current_headers
 
 ANSWER_S = 30.0
 APPEND_S = 30.0  # aiokafka's idempotent append never gives up by itself (DESIGN section 5, trap 14)
@@ -86,8 +86,9 @@ class Connection:
             raise InvalidStart(str(problem)) from problem
         except TimeoutError:
             raise Unreachable(
-                f"Kafka at {self.settings.kafka.bootstrap_servers} has not acknowledged {len(records)} record(s) for {topic} "
-                f"within {APPEND_S:g} s; they may have been written. With an idempotency key it is safe to start again"
+                f"Kafka at {self.settings.kafka.bootstrap_servers} has not acknowledged {len(records)} record(s) for "
+                f"{topic} within {APPEND_S:g} s; they may have been written. With an idempotency key it is safe to "
+                "start again"
             ) from None
         except KafkaError as problem:
             raise Unreachable(str(kafka.unreachable(self.settings, problem))) from problem
@@ -100,7 +101,7 @@ class Connection:
         """Sends a command, and waits for no answer."""
         command.request_id = command.request_id or secrets.token_hex(8)
         command.actor = command.actor or user()
-        record = (key.encode(), command.SerializeToString(), trace_headers())
+        record = (key.encode(), command.SerializeToString(), current_headers())
         await self.append(self.topics.commands, partition, [record])
 
     async def ask(self, partition: int, key: str, command: Command, what: str, timeout: float) -> RunEvent:
@@ -124,13 +125,6 @@ class Connection:
         if item.type.endswith(".refused"):
             raise Refused(what, item.reason)
         return item
-
-
-def trace_headers() -> list[tuple[str, bytes]]:
-    """The W3C context that is current, if one is; else nothing, and the engine makes a root."""
-    carrier: dict[str, str] = {}
-    TraceContextTextMapPropagator().inject(carrier)
-    return [(name, text.encode()) for name, text in carrier.items()]
 
 
 def user() -> str:

@@ -15,7 +15,7 @@ import contextlib
 
 import click
 
-from indegree.events import admin
+from indegree.events import admin, telemetry
 from indegree.events.definition import TaskKind
 from indegree.sdk.client_async import AsyncClient
 from indegree.sdk.client_run import AsyncRun
@@ -73,6 +73,7 @@ async def _run(
     place.start("engine", ["engine", "--id", f"{place.settings.cluster}-engine", *flags], [])
     place.start("worker", ["worker", *_may_run(target), "--slots", str(slots), *flags], [target.folder])
     await tidy(place)
+    telemetry.configure("indegree-cli")
     async with AsyncClient(place.settings) as client:
         run = await client.start(definition, params)
         watching = asyncio.create_task(

@@ -52,8 +52,10 @@ class Session:
     @contextlib.asynccontextmanager
     async def client(self) -> AsyncIterator[AsyncClient]:
         """An open client. Raises Unreachable after about 10 s."""
+        from indegree.events import telemetry
         from indegree.sdk.client_async import AsyncClient
 
+        telemetry.configure("indegree-cli")
         async with AsyncClient(self.settings) as client:
             yield client
 

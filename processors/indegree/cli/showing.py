@@ -30,6 +30,7 @@ from .exits import Exit
 from .live import plain_line
 from .output import clock, moment, short, span
 from .session import Session
+from .unserved import unserved
 from .watching import event_json, plain
 
 _FIRST_STRETCH = 2_000  # records a partition; grows fourfold
@@ -60,14 +61,15 @@ async def show_run(now: Session, run_id: str, *, history: bool) -> int:
         owner = owner_of(membership, partition)
         _complete(client, state)
         source = f"{client.topics.progress}, partition {partition}, read in {took_ms:.0f} ms"
+        waits = await _waits(now, client, state)
         page = "" if state.ended else page_of(membership, partition)
         if (live := await ask_owner(page, run_id)) is not None:
             _as_the_owner_says(state, live)
             source = f"the owner's page http://{page}/runs/{run_id}; outputs and errors: {source}"
         if now.out.json_lines:
-            _show_json(now, state, events if history else [], owner, source)
+            _show_json(now, state, events if history else [], owner, source, waits)
         else:
-            _show_text(now, state, events if history else [], owner, source)
+            _show_text(now, state, events if history else [], owner, source, waits)
     return Exit.SUCCESS
 
 
@@ -92,7 +94,18 @@ def _as_the_owner_says(state: RunState, live: dict[str, Any]) -> None:
         task.worker = str(said.get("worker", task.worker))
 
 
-def _show_json(now: Session, state: RunState, events: list[RunEvent], owner: str, source: str) -> None:
+async def _waits(now: Session, client: AsyncClient, state: RunState) -> list[str]:
+    """Why tasks that are ready do not run, as far as it can be known."""
+    definition = client.catalog.definition(state.version) if state.version and not state.finished_ms else None
+    if definition is None:
+        return []
+    ready = [task.id for task in state.tasks.values() if task.state == "QUEUED"]
+    return await unserved(now.settings, definition, ready)
+
+
+def _show_json(
+    now: Session, state: RunState, events: list[RunEvent], owner: str, source: str, waits: list[str]
+) -> None:
     out: dict[str, Any] = {
         "run_id": state.run_id,
         "workflow": state.workflow,
@@ -107,6 +120,8 @@ def _show_json(now: Session, state: RunState, events: list[RunEvent], owner: str
         "source": source,
         "tasks": [_task_json(task) for task in state.tasks.values()],
     }
+    if waits:
+        out["waits"] = waits
     if events:
         out["history"] = [event_json(event) for event in events]
     now.out.value(out)
@@ -124,7 +139,9 @@ def _task_json(task: TaskView) -> dict[str, Any]:
     return out
 
 
-def _show_text(now: Session, state: RunState, events: list[RunEvent], owner: str, source: str) -> None:
+def _show_text(
+    now: Session, state: RunState, events: list[RunEvent], owner: str, source: str, waits: list[str]
+) -> None:
     out = now.out
     refused = state.refused is not None
     out.line(f"{state.workflow}  {state.run_id}  {'REFUSED' if refused else state.state}", "bold")
@@ -163,6 +180,9 @@ def _show_text(now: Session, state: RunState, events: list[RunEvent], owner: str
             out.line()
             out.line(f"{task.id}, attempt {task.attempts}:", "red")
             out.line("  " + task.error.traceback.rstrip().replace("\n", "\n  "), "dim")
+    for text in waits:
+        out.line()
+        out.line(text, "yellow")
     if events:
         out.line()
         for event in events:
@@ -171,7 +191,7 @@ def _show_text(now: Session, state: RunState, events: list[RunEvent], owner: str
 
 
 def _outcome(task: TaskView) -> str:
-    if task.error is not None and task.state in ("FAILED", "RETRYING"):
+    if task.error is not None and task.state in ("FAILED", "RETRYING", "QUEUED"):
         return short(str(task.error), 70)
     if task.output is not None:
         return short(plain(task.output), 70)

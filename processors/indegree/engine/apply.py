@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from indegree.engine import join
 from indegree.engine.kinds import Kind
 from indegree.engine.plan import known_plan, plan_of
+from indegree.engine.restore import apply_snapshot
 from indegree.engine.state import Attempt, OutboxEntry, Run, State
 from indegree.engine.states import (
     CANCELLED,
@@ -328,7 +329,7 @@ def _apply_elsewhere(state: State, event: Event, kind: int) -> None:
         case Kind.MESSAGE_RECEIVED:
             state.received[event.target] = event.number
         case Kind.SNAPSHOT:
-            pass
+            apply_snapshot(state, event)
         case _:
             raise ValueError(f"event kind {kind} is not known to this release: upgrade before reading this log")
 

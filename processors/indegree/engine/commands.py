@@ -12,7 +12,7 @@ It must never answer twice, and never leave a command without an answer on the p
 from __future__ import annotations
 
 from indegree.engine import decide
-from indegree.engine.decide import text
+from indegree.engine.bounds import text
 from indegree.engine.draft import Draft
 from indegree.engine.kinds import Kind
 from indegree.engine.records import Builder
@@ -22,8 +22,6 @@ from indegree.events.definition import Definition
 from indegree.events.run_ids import InvalidId, is_id, partition_of_key, partition_of_run
 from indegree.v1.trigger_pb2 import Activate, Cancel, Command, Deploy, Origin, PartitionMessage
 from indegree.v1.workflow_pb2 import VersionPointer
-
-_LABEL_CHARS = 200
 
 
 def decide_command(
@@ -35,6 +33,11 @@ def decide_command(
     has for that start.
     """
     kind = command.WhichOneof("command")
+    most = draft.limits.name_chars
+    if len(command.actor) > most or len(command.request_id) > most:
+        bounded = Command(request_id=command.request_id[:most], actor=command.actor[:most])
+        _refuse(draft, bounded, "", f"actor and request_id may have {most} characters: shorten them")
+        return True
     match kind:
         case "cancel":
             _cancel(draft, builder, command, command.cancel)
@@ -90,7 +93,7 @@ def _cancel(draft: Draft, builder: Builder, command: Command, cancel: Cancel) ->
             Kind.RUN_CANCEL_REQUESTED,
             run_id,
             state="CANCELLED",
-            reason=cancel.reason,
+            reason=cancel.reason[: draft.limits.reason_chars],
             actor=command.actor,
             request_id=command.request_id,
         )
@@ -107,7 +110,9 @@ def _cancel(draft: Draft, builder: Builder, command: Command, cancel: Cancel) ->
     if home >= draft.partitions:
         _refuse(draft, command, run_id, f"no such run: its id names partition {home} of {draft.partitions}")
     elif home != draft.number:
-        forward(draft, home, PartitionMessage(command=command))
+        kept = Command(request_id=command.request_id, actor=command.actor, cancel=cancel)
+        kept.cancel.reason = cancel.reason[: draft.limits.reason_chars]
+        forward(draft, home, PartitionMessage(command=kept))
     elif state.windows.ended_run(run_id, state.time_ms) is not None:
         _refuse(draft, command, run_id, "the run has ended")
     else:
@@ -122,6 +127,12 @@ def _at_home(draft: Draft, command: Command, workflow: str) -> bool:
     if not is_id(workflow):
         _refuse_deploy(draft, command, workflow, "", "", f"{workflow!r:.120} is no name of a workflow")
         return False
+    which = command.deploy if command.WhichOneof("command") == "deploy" else command.activate
+    most = draft.limits.name_chars
+    if len(which.version) > most or len(which.label) > most:
+        reason = f"a version and a label may have {most} characters: shorten them"
+        _refuse_deploy(draft, command, workflow, which.version, which.label, reason)
+        return False
     home = partition_of_key("workflow", workflow, "", draft.partitions)
     if home != draft.number:
         forward(draft, home, PartitionMessage(command=command))
@@ -133,9 +144,9 @@ def _refuse_deploy(draft: Draft, command: Command, workflow: str, version: str, 
     draft.emit(
         Kind.DEPLOY_REFUSED,
         None,
-        workflow=text(workflow)[:200],
-        version=text(version)[:200],
-        label=text(label)[:_LABEL_CHARS],
+        workflow=text(workflow)[: draft.limits.name_chars],
+        version=text(version)[: draft.limits.name_chars],
+        label=text(label)[: draft.limits.name_chars],
         reason=text(reason)[: draft.limits.reason_chars],
         request_id=command.request_id,
         actor=command.actor,
@@ -151,8 +162,6 @@ def _deploy(draft: Draft, command: Command, deploy: Deploy, definition: Definiti
             f"the definition {version!r:.100} of workflow {workflow!r} does not lie on the workflows topic: publish it "
             "before it is deployed"
         )
-    elif len(label) > _LABEL_CHARS:
-        problem = f"the label is {len(label)} characters long, the limit is {_LABEL_CHARS}"
     else:
         problem = unsupported(definition)
         other = windows.labels.get((workflow, label)) if label else None

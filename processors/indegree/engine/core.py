@@ -21,7 +21,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from indegree.engine import decide, results
+from indegree.engine import snapshot as snapshots
 from indegree.engine.apply import apply
+from indegree.engine.bounds import text
 from indegree.engine.commands import decide_command
 from indegree.engine.dispatch import NEW, Dispatch
 from indegree.engine.draft import Draft
@@ -30,6 +32,7 @@ from indegree.engine.kinds import Kind
 from indegree.engine.limits import Limits
 from indegree.engine.progress import Projection
 from indegree.engine.records import Builder, Unbuildable
+from indegree.engine.snapshot import Cursor
 from indegree.engine.starts import decide_start
 from indegree.engine.state import DEAD_LETTER, WORKFLOWS, Attempt, OutboxEntry, Run, State
 from indegree.engine.states import QUEUED, RUNNING
@@ -43,7 +46,7 @@ from indegree.v1.trigger_pb2 import Command, Origin, Start
 from indegree.v1.value_pb2 import Error
 from indegree.v1.workflow_pb2 import DeadLetter
 
-__all__ = ["DEAD_LETTER", "WORKFLOWS", "Broken", "Effects", "OutboxEntry", "PartitionCore"]
+__all__ = ["DEAD_LETTER", "WORKFLOWS", "Broken", "Cursor", "Effects", "OutboxEntry", "PartitionCore"]
 
 _SHARE = 512
 """Decidable tasks of one run that proceed() takes before it is the next run's turn."""
@@ -211,7 +214,7 @@ class PartitionCore:
 
         def refuse() -> None:
             draft = self._draft
-            why = decide.text(reason)[: self.limits.reason_chars]
+            why = text(reason)[: self.limits.reason_chars]
             number = self.state.outbox_numbers.get(DEAD_LETTER, 0) + 1
             draft.emit(Kind.INPUT_REFUSED, None, reason=why, topic=_TOPICS[topic], number=number, target=DEAD_LETTER)
             letter = DeadLetter(
@@ -322,6 +325,32 @@ class PartitionCore:
             due.append(self._stops_at + self.limits.stops_interval_ms)
         return min(due) if due else None
 
+    # -- snapshots ---------------------------------------------------------------------------------------------------
+
+    def live_records(self) -> int:
+        """About how many events a snapshot would take now: to weigh it against the length of the log."""
+        windows = self.state.windows
+        slices = (len(windows.keys) + len(windows.ended)) // snapshots.SLICE + 2
+        return 1 + len(self.state.runs) + len(self.state.versions) + slices
+
+    def begin_snapshot(self) -> Cursor:
+        """Begins a snapshot (snapshot.py). `cursor.seq` is the frame of this epoch that recovery may begin at, with
+        seq - 1 as the last in force before it, once the frame that ends the snapshot is acknowledged, and everything
+        before that frame on the progress topic."""
+        self._check()
+        self._draft.caused_by(None)
+        try:
+            return snapshots.begin(self._draft)
+        except BaseException as fault:
+            self._fault = fault
+            raise
+
+    def snapshot(self, cursor: Cursor, budget: int) -> bool:
+        """Writes up to `budget` more events of a snapshot into the open frame, up to its bound. True: more is left."""
+        self._check()
+        self._guard(lambda: snapshots.write(self._draft, cursor, budget))
+        return not cursor.done
+
     # -- dispatch ----------------------------------------------------------------------------------------------------
 
     def release(self, effects: Effects) -> None:
@@ -369,7 +398,7 @@ class PartitionCore:
         return None
 
     def _unbuildable(self, attempt: Attempt, why: str) -> None:
-        reason = decide.text(why)[: self.limits.reason_chars]
+        reason = text(why)[: self.limits.reason_chars]
         self._draft.caused_by(TIMER)
         decide.attempt_failed(self._draft, attempt, "error", Error(type="input", message=reason), final=reason)
         decide.advance(self._draft, self._builder, attempt.run)

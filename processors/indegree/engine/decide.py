@@ -12,6 +12,7 @@ It must never decide a task twice, and never decide anything that is not on `pen
 from __future__ import annotations
 
 from indegree.engine import join, retry
+from indegree.engine.bounds import cut_error, cut_log, text
 from indegree.engine.draft import Draft
 from indegree.engine.kinds import Kind
 from indegree.engine.plan import JOIN
@@ -135,9 +136,9 @@ def attempt_failed(
     run_id, number = run.run_id, attempt.number
     policy = run.plan.retry[task]
     worker = attempt.worker or attempt.holder
-    fields: dict[str, object] = {"error": error} if error is not None else {}
+    fields: dict[str, object] = {"error": cut_error(error, draft.limits)} if error is not None else {}
     if log:
-        fields["log"] = log
+        fields["log"] = cut_log(log, draft.limits)
     draft.emit(
         Kind.ATTEMPT_FAILED,
         run_id,
@@ -190,12 +191,3 @@ def due(draft: Draft, builder: Builder, owner: Attempt | Run) -> None:
         )
         attempt_failed(draft, owner, "queue_timeout", error)
     advance(draft, builder, run)
-
-
-def text(value: str) -> str:
-    """Text that protobuf can carry: lone surrogates are written as escapes."""
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
-    return value

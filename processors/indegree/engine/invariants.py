@@ -142,8 +142,8 @@ def image(state: State) -> dict[str, Any]:
             target: [(entry.number, entry.topic, entry.data) for entry in entries.values()]
             for target, entries in state.outbox.items()
         },
-        "keys": list(windows.keys.items()),
-        "ended": list(windows.ended.items()),
+        "keys": sorted(windows.keys.items()),
+        "ended": sorted(windows.ended.items()),
         "active": dict(windows.active),
         "labels": dict(windows.labels),
         "decidable": sorted(state.decidable),

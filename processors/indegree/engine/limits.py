@@ -30,6 +30,14 @@ class Limits:
     """A part of a definition on the log; a frame with one part stays below the record limit of 2 MiB."""
     reason_chars: int = 1_000
     """Reasons that quote what users sent are cut here."""
+    name_chars: int = 200
+    """Names of people, requests, workers, labels, versions. A start or command with a longer one is refused."""
+    key_bytes: int = 1_024
+    """An idempotency key, and what is kept of the key of a start's record."""
+    error_bytes: int = 65_536
+    """An error as a worker reports it; a larger one is cut. Workers of ours stay far below."""
+    log_bytes: int = 65_536
+    """Captured output as a worker reports it; of a longer one the end is kept."""
 
     heartbeat_timeout_ms: int = 30_000
     """A RUNNING attempt that nothing was heard of for so long is lost (setting engine.heartbeat_timeout_s)."""

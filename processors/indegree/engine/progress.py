@@ -84,7 +84,7 @@ class Projection:
             if run is not None:
                 self._task(event, kind, named, run)
         elif kind == Kind.ATTEMPT_FAILED:
-            self._failed = event
+            self._failed = event if run is not None else None
         elif kind in VISIBLE:
             self._other(event, kind, run_id, run)
 

@@ -150,9 +150,7 @@ class Builder:
     def check(self, run: Run, task: int) -> None:
         """Raises Unbuildable if the inputs have no value now, or are too large in sum."""
         recipe = recipe_of(run.plan, task)
-        if not recipe.simple:
-            self._fill(Task(), recipe, run, task)
-        elif len(recipe.args) > self._harmless:
+        if not recipe.simple or len(recipe.args) > self._harmless:
             self._fill(Task(), recipe, run, task)
 
     def build(self, attempt: Attempt, worker: str, epoch: int, now_ms: int) -> Task:

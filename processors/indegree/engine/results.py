@@ -16,7 +16,8 @@ from __future__ import annotations
 from typing import Final
 
 from indegree.engine import decide, outputs
-from indegree.engine.decide import attempt_failed, text
+from indegree.engine.bounds import cut_error, cut_log, text
+from indegree.engine.decide import attempt_failed
 from indegree.engine.draft import Draft
 from indegree.engine.kinds import Kind
 from indegree.engine.records import Builder
@@ -39,6 +40,8 @@ _FAILURES: Final = frozenset({"error", "timeout", "worker_lost"})
 def decide_result(draft: Draft, builder: Builder, result: Result) -> str:
     """Decides one result. Returns what it was: "counted", "stale" or "unknown"."""
     run_id = result.run_id
+    if len(result.worker) > draft.limits.name_chars:
+        return "unknown"
     run = draft.state.runs.get(run_id)
     kind = result.kind
     if run is None:
@@ -154,7 +157,7 @@ def _succeeded(draft: Draft, attempt: Attempt, result: Result) -> None:
     if result.output.json and result.output.json != b"null":
         fields["value"] = result.output
     if result.log:
-        fields["log"] = result.log
+        fields["log"] = cut_log(result.log, draft.limits)
     draft.emit(
         Kind.TASK_SUCCEEDED,
         result.run_id,
@@ -197,7 +200,7 @@ def _rejected(draft: Draft, attempt: Attempt, result: Result, state: int) -> Non
         generation=result.generation,
         worker=result.worker,
         reason="rejected",
-        error=error,
+        error=cut_error(error, limits),
         due_ms=draft.state.time_ms + delay,
     )
 

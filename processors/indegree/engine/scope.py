@@ -13,6 +13,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from indegree.engine.bounds import MAX_TIME_MS
 from indegree.engine.state import Run
 from indegree.engine.states import TASK_STATES
 from indegree.events import json_values
@@ -53,7 +54,7 @@ class RunTasks:
 def scope_of(run: Run) -> Scope:
     """The scope of a run's expressions, as the run is now."""
     origin = Origin.FromString(run.origin)
-    moment = datetime.fromtimestamp(origin.timestamp_ms / 1000, UTC)
+    moment = datetime.fromtimestamp(min(max(origin.timestamp_ms, 0), MAX_TIME_MS) // 1000, UTC)
     return Scope(
         params=json_values.loads(run.params),
         trigger={
@@ -62,7 +63,7 @@ def scope_of(run: Run) -> Scope:
             "offset": origin.offset,
             "key": origin.key.decode("utf-8", "replace") if origin.key else None,
             "headers": None,
-            "timestamp": rfc3339(origin.timestamp_ms),
+            "timestamp": rfc3339(min(max(origin.timestamp_ms, 0), MAX_TIME_MS)),
             "value": None,
             "date": moment.strftime("%Y-%m-%d"),
         },

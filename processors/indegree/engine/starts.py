@@ -19,7 +19,7 @@ import zlib
 from typing import Any
 
 from indegree.engine import decide
-from indegree.engine.decide import text
+from indegree.engine.bounds import bounded_origin, text
 from indegree.engine.draft import Draft
 from indegree.engine.kinds import Kind
 from indegree.engine.plan import Plan, plan_of
@@ -46,23 +46,25 @@ class Refused(Exception):
 def decide_start(draft: Draft, builder: Builder, start: Start, origin: Origin, definition: Definition | None) -> None:
     """Decides one start. `definition`: what the catalog has for its version, label or active version."""
     run_id = start.run_id
+    origin = bounded_origin(origin, draft.limits)
     try:
+        _check_lengths(draft, start)
         home = _home(draft, start)
         if home != draft.number:
             _forward(draft, home, start, origin)
             return
         if not run_id:
             digits = record_digits(origin.topic, origin.partition, origin.offset)
-            run_id = make_run_id(max(origin.timestamp_ms, 0), digits, draft.number)
+            run_id = make_run_id(origin.timestamp_ms, digits, draft.number)
         given = _given(draft, start)
         digest = _digest(start, given) if start.idempotency_key or start.run_id else b""
         if _is_repeat(draft, start, run_id, digest, origin):
             return
         plan, params = _judge(draft, start, definition, given)
     except Refused as refusal:
-        if not run_id:
+        if not run_id or len(run_id) > draft.limits.name_chars:
             digits = record_digits(origin.topic, origin.partition, origin.offset)
-            run_id = make_run_id(max(origin.timestamp_ms, 0), digits, draft.number)
+            run_id = make_run_id(origin.timestamp_ms, digits, draft.number)
         _refuse(draft, start, run_id, origin, str(refusal))
         return
     record(draft, plan)
@@ -81,6 +83,23 @@ def decide_start(draft: Draft, builder: Builder, start: Start, origin: Origin, d
         digest=digest,
     )
     decide.advance(draft, builder, draft.state.runs[run_id])
+
+
+def _check_lengths(draft: Draft, start: Start) -> None:
+    """Nothing that is too large goes into an event or to another partition. Raises Refused."""
+    limits = draft.limits
+    for name in ("actor", "request_id", "version", "label", "run_id"):
+        length = len(getattr(start, name))
+        if length > limits.name_chars:
+            raise Refused(f"{name} is {length} characters long, the limit is {limits.name_chars}: shorten it")
+    size = len(start.idempotency_key.encode())
+    if size > limits.key_bytes:
+        raise Refused(f"the idempotency key is {size} bytes long, the limit is {limits.key_bytes}: send a digest of it")
+    if len(start.params) > limits.value_bytes:
+        raise Refused(
+            f"the parameters are {len(start.params)} bytes, the limit is {limits.value_bytes} "
+            "(limits.value_bytes); hand over a path or a URL instead"
+        )
 
 
 def _home(draft: Draft, start: Start) -> int:
@@ -127,11 +146,6 @@ def forward(draft: Draft, target: int, message: PartitionMessage) -> None:
 
 def _given(draft: Draft, start: Start) -> dict[str, Any]:
     """The parameters as given. Raises Refused."""
-    if len(start.params) > draft.limits.value_bytes:
-        raise Refused(
-            f"the parameters are {len(start.params)} bytes, the limit is {draft.limits.value_bytes} "
-            "(limits.value_bytes); hand over a path or a URL instead"
-        )
     if not start.params:
         return {}
     try:
@@ -231,16 +245,17 @@ def unsupported(definition: Definition) -> str:
 
 
 def _refuse(draft: Draft, start: Start, run_id: str, origin: Origin, reason: str) -> None:
+    most = draft.limits.name_chars
     draft.emit(
         Kind.RUN_REFUSED,
         run_id,
-        workflow=start.workflow,
-        version=start.version,
-        label=start.label,
+        workflow=start.workflow[:most],
+        version=start.version[:most],
+        label=start.label[:most],
         reason=text(reason)[: draft.limits.reason_chars],
-        request_id=start.request_id,
-        idempotency_key=start.idempotency_key,
-        actor=start.actor,
+        request_id=start.request_id[:most],
+        idempotency_key=start.idempotency_key[:most],
+        actor=start.actor[:most],
         origin=origin,
     )
 

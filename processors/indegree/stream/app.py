@@ -15,7 +15,6 @@ import asyncio
 import gc
 import logging
 import signal
-import socket
 from collections.abc import Callable, Collection
 from contextlib import aclosing
 from typing import Any, cast
@@ -30,6 +29,7 @@ from indegree.events.settings import Settings
 from indegree.events.topics import Topics
 from indegree.stream.engine import Engine
 from indegree.stream.pages import add_pages
+from indegree.stream.preflight import etcd_answers, page_port
 from indegree.stream.transport import BatchSchema, PartitionAgent, Transport
 
 log = logging.getLogger(__name__)
@@ -81,10 +81,10 @@ class EngineWorker(faust.Worker):
         await super()._stop_on_signal(signal)
 
 
-def build(settings: Settings, cluster: Cluster) -> tuple[EngineApp, Engine]:
+def build(settings: Settings, cluster: Cluster, queues: Collection[str] = ("default",)) -> tuple[EngineApp, Engine]:
     """The app and its engine, not started. Call it where the event loop's policy is set."""
     topics = Topics(settings.cluster)
-    port = settings.engine.port or _free_port(settings.engine.host)
+    port = page_port(settings)
     app = EngineApp(
         f"{settings.cluster}-engine",
         broker="kafka://of-the-settings",
@@ -125,8 +125,14 @@ def build(settings: Settings, cluster: Cluster) -> tuple[EngineApp, Engine]:
 
     engine.agent = advance
     app.service(cast(Any, engine))  # an instance: Faust starts it as it is
-    add_pages(app, engine)
+    add_pages(app, engine, queues)
     return app, engine
+
+
+async def _preflight(settings: Settings, queues: Collection[str]) -> Cluster:
+    cluster = await ensure_topics(settings, queues)
+    await etcd_answers(settings)
+    return cluster
 
 
 def run_engine(
@@ -138,7 +144,8 @@ def run_engine(
     """Runs an engine until SIGTERM or SIGINT; returns the exit code. Blocks.
 
     Makes the topics that are missing and checks all of them; `queues` are those whose topics are made. `ready(address)`
-    is called once the page is served. Raises KafkaUnreachable, TopicFault, SettingsError before anything is started.
+    is called once the page is served. Raises KafkaUnreachable, TopicFault, EtcdUnreachable, PortInUse, SettingsError
+    before anything is started.
     """
     try:
         import uvloop
@@ -146,21 +153,16 @@ def run_engine(
         uvloop.install()
     except ImportError:  # no wheel for this platform: asyncio's own loop, a fifth slower
         pass
-    cluster = asyncio.run(ensure_topics(settings, queues))
+    page_port(settings)
+    cluster = asyncio.run(_preflight(settings, queues))
     asyncio.set_event_loop(asyncio.new_event_loop())
     for name in ("faust", "mode", "aiokafka", "aiohttp.access"):
         logging.getLogger(name).setLevel(max(logging.getLogger(name).level, logging.WARNING))
     gc.set_threshold(50_000, 20, 50)  # long lists of small objects live here: collect the young ones less often
-    app, engine = build(settings, cluster)
+    app, engine = build(settings, cluster, queues)
     try:
         EngineWorker(app, engine, ready).execute_from_commandline()
     except SystemExit as end:
         return int(end.code or 0) if isinstance(end.code, int | None) else 1
     finally:
         telemetry.shutdown()
-
-
-def _free_port(host: str) -> int:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])

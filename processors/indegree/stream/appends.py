@@ -47,8 +47,8 @@ class _Entry:
 class Appends:
     """Of one ownership. `tail`: the offset at which the next append must land.
 
-    `settled(frame, effects, timestamp_ms, seconds)` is called in order for each frame known to be in force; what it
-    raises ends the ownership. `failed(error)` is called once, `gap()` whenever somebody else has written.
+    `settled(frame, effects, offset, timestamp_ms, seconds)` is called in order for each frame known to be in force;
+    what it raises ends the ownership. `failed(error)` is called once, `gap()` whenever somebody else has written.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Appends:
         epoch: int,
         tail: int,
         reader: Callable[[int], LogReader],
-        settled: Callable[[Frame, Effects, int, float], None],
+        settled: Callable[[Frame, Effects, int, int, float], None],
         failed: Callable[[BaseException], None],
         gap: Callable[[], None],
         timeout_s: float,
@@ -165,7 +165,7 @@ class Appends:
         self.tail = offset + 1
         self._inflight.popleft()
         self._changed.set()
-        self._settled(entry.frame, entry.effects, metadata.timestamp or -1, time.monotonic() - entry.sent_at)
+        self._settled(entry.frame, entry.effects, offset, metadata.timestamp or -1, time.monotonic() - entry.sent_at)
 
     async def _judge(self, entry: _Entry, metadata: RecordMetadata) -> None:
         """Somebody else wrote to our log, or the broker does not say where our record is: the log tells."""

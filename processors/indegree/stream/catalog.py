@@ -146,10 +146,12 @@ class Catalog(Service):
                 await self.sleep(_RETRY_S)
 
     async def _follow(self) -> None:
-        client = kafka.consumer(self._settings, fetch_max_wait_ms=500)
-        await kafka.start(client, self._settings)
+        # two connections: a broker would answer a question for the end behind a fetch that waits for records
+        client, asker = kafka.consumer(self._settings, fetch_max_wait_ms=500), kafka.consumer(self._settings)
         try:
-            begin = (await client.beginning_offsets([self._tp]))[self._tp]
+            await kafka.start(client, self._settings)
+            await kafka.start(asker, self._settings)
+            begin = (await asker.beginning_offsets([self._tp]))[self._tp]
             await kafka.assign(client, {self._tp: begin})
             self._ask.set()
             waiter = asyncio.ensure_future(self._ask.wait())
@@ -163,7 +165,7 @@ class Catalog(Service):
                     if waiter.done():
                         self._ask.clear()  # before the work: who asks during it is answered by the next round
                         as_of = time.monotonic()
-                        end = (await client.end_offsets([self._tp]))[self._tp]
+                        end = (await asker.end_offsets([self._tp]))[self._tp]
                         while await client.position(self._tp) < end or (fetching.done() and fetching.result()):
                             await asyncio.wait([fetching], timeout=1)
                             if fetching.done():
@@ -177,6 +179,7 @@ class Catalog(Service):
                 fetching.cancel()
         finally:
             await client.stop()
+            await asker.stop()
 
     def _take(self, fetched: dict[TopicPartition, list[Any]]) -> None:
         for records in fetched.values():

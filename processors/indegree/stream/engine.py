@@ -31,7 +31,7 @@ from indegree.events.frames import NewerFormat
 from indegree.events.settings import Settings
 from indegree.events.telemetry import Tracer
 from indegree.events.topics import Topics
-from indegree.ownership.etcd import Etcd, Tls
+from indegree.ownership.etcd import Etcd
 from indegree.ownership.session import Session
 from indegree.stream.catalog import Catalog
 from indegree.stream.dispatch import Dispatcher
@@ -40,6 +40,7 @@ from indegree.stream.log import LogDamaged
 from indegree.stream.metrics import Metrics
 from indegree.stream.outbound import Outbound
 from indegree.stream.partition import Partition
+from indegree.stream.preflight import connect_etcd
 from indegree.stream.restarts import Restarts
 from indegree.stream.services import Services
 from indegree.stream.spans import Spans
@@ -95,13 +96,8 @@ class Engine(Service):
     # -- starting and stopping
 
     async def on_start(self) -> None:
-        settings, etcd = self.settings, self.settings.etcd
-        tls = (
-            Tls(etcd.cafile or None, etcd.certfile or None, etcd.keyfile or None)
-            if etcd.cafile or etcd.certfile
-            else None
-        )
-        self._etcd = Etcd(etcd.endpoints, timeout_s=etcd.timeout_s, user=etcd.username, password=etcd.password, tls=tls)
+        settings = self.settings
+        self._etcd = connect_etcd(settings)
         self.workers = Workers(settings, changed=self._worker_news, lost=self._worker_lost)
         self.catalog = Catalog(settings)
         self.session = Session(
@@ -206,6 +202,7 @@ class Engine(Service):
         if recovering and not external and part.restarts.failed_in_recovery():
             self.session.quarantine(number, f"three recoveries failed, the last by {kind}: {error}")
             return True
+        self.metrics.restarts.inc()
         return False
 
     async def end(self, part: Partition) -> None:
@@ -234,7 +231,7 @@ class Engine(Service):
 
     @Service.timer(1.0)
     async def _look(self) -> None:
-        """Workers that hold attempts and never announced themselves to us are lost too; and the gauges."""
+        """Workers that hold attempts and never announced themselves to us are lost too."""
         settled = self.workers.settled
         for part in list(self.owned.values()):
             core = part.core
@@ -244,9 +241,3 @@ class Engine(Service):
                 for instance in core.holders():
                     if self.workers.get(instance) is None:
                         part.worker_lost(instance)
-            label = str(part.number)
-            self.metrics.runs.labels(label).set(len(core.state.runs))
-            self.metrics.ready.labels(label).set(sum(core.ready(queue) for queue in core.queues()))
-        self.metrics.owned.set(sum(part.serving for part in self.owned.values()))
-        self.metrics.workers.set(len(self.workers.all()))
-        self.metrics.backlog.set(self.services.outbound.backlog)

@@ -25,7 +25,7 @@ from faust.types import TP
 
 from indegree.engine.core import Effects, OutboxEntry
 from indegree.events.kafka import KafkaUnreachable
-from indegree.events.topics import TRIGGERS
+from indegree.events.topics import RESULTS, TRIGGERS
 from indegree.stream.appends import Appends, AppendUnknown
 from indegree.stream.catalog import CatalogUnreachable
 from indegree.stream.control import send_stops
@@ -36,6 +36,7 @@ from indegree.stream.outbox import Outbox
 from indegree.stream.progress import NOWHERE, ProgressLog
 from indegree.stream.restarts import Restarts
 from indegree.stream.services import Services
+from indegree.stream.snapshots import Snapshots
 from indegree.stream.takeover import Fenced, Owned
 from indegree.stream.transport import Batch
 from indegree.v1.event_pb2 import Frame
@@ -86,6 +87,14 @@ class Live:
             settings.engine.append_timeout_s,
         )
         self._spans = services.spans.of(self.core) if services.spans is not None else None
+        self._snapshots = Snapshots(
+            number,
+            self.core,
+            owned.epoch,
+            owned.recovery.begin,
+            owned.recovery.events,
+            settings.engine.snapshot_records,
+        )
         self._outbox = Outbox(settings, topics, outbound, self.ticket, self.wake)
         self._reader = InputReader(topics, number, services.catalog)
         self._error: BaseException | None = None
@@ -101,7 +110,7 @@ class Live:
         self._count_inputs = [metrics.inputs.labels(label, word) for word in _WORDS]
         self._count_tombstones, self._count_refused = metrics.tombstones.labels(label), metrics.refused.labels(label)
         self._count_frames, self._count_events = metrics.frames.labels(label), metrics.events.labels(label)
-        self._count_tasks = metrics.tasks.labels(label)
+        self._count_tasks, self._judged = metrics.tasks.labels(label), metrics.judged(number)
 
     @property
     def serving(self) -> bool:
@@ -133,7 +142,7 @@ class Live:
                 await self._carefully(index, records)
             else:
                 await self._decide(index, records)
-            await self._finish()
+            await self._finish(len(records))
             if self._ends is not None:
                 await self._catch_up(self._ends)
         except BaseException as error:
@@ -152,16 +161,21 @@ class Live:
     async def _decide(self, index: int, records: list[Any]) -> None:
         core, at = self.core, self.core.state.next
         tombstones = refused = 0
+        culprits, kinds = self._restarts.culprits, self._judged.kinds
         until = time.monotonic() + YIELD_S
         for place, record in enumerate(records):
             offset: int = record.offset
             if offset < at[index]:
                 continue
             self._suspect = (index, offset)
-            decoded = self._culprit(index, offset) or await self._reader.read(index, record)
-            tombstones += decoded.tombstone
-            refused += decoded.reason is not None
-            self._input(index, offset, decoded)
+            if index == RESULTS and (result := self._reader.result(record)) is not None and not culprits:
+                core.result(result, offset)
+                kinds[result.kind] = kinds.get(result.kind, 0) + 1
+            else:
+                decoded = self._culprit(index, offset) or await self._reader.read(index, record)
+                tombstones += decoded.tombstone
+                refused += decoded.reason is not None
+                self._input(index, offset, decoded)
             self._suspect = None
             if core.full():
                 await self._cut()
@@ -174,6 +188,8 @@ class Live:
                 until = time.monotonic() + YIELD_S
         if records:
             self._count_inputs[index].inc(len(records))
+            if index == RESULTS:
+                self._judged.results(core.counters)
             if tombstones:
                 self._count_tombstones.inc(tombstones)
             if refused:
@@ -218,7 +234,7 @@ class Live:
             for instance in lost:
                 self.core.worker_lost(instance)
 
-    async def _finish(self) -> None:
+    async def _finish(self, inputs: int) -> None:
         """Timers that are due, then what is decidable, then the last frame of this step.
 
         What is left over, of a wide fan-out for instance, is for the next step, so that inputs come in between.
@@ -231,7 +247,7 @@ class Live:
                     await self._cut()
                 core.begin(self._clock.now_ms())
                 core.fire_timers()
-        if core.proceed():
+        if core.proceed() or (self.serving and self._snapshots.write(inputs)):
             self.wake()
         await self._cut()
         if self.serving and core.queues():  # what no frame releases: handed back, or a delay that has ended
@@ -249,11 +265,12 @@ class Live:
         """What only the shell knows: how far progress is acknowledged, and where a recovery begins."""
         if self._progress.position != NOWHERE:
             frame.progress.epoch, frame.progress.seq, frame.progress.index = self._progress.position
-        frame.recover_from.CopyFrom(self._owned.recovery.begin)
+        frame.recover_from.CopyFrom(self._snapshots.begin)
+        self._snapshots.cut(frame)
 
     # -- after the acknowledgement
 
-    def _settled(self, frame: Frame, effects: Effects, timestamp_ms: int, seconds: float) -> None:
+    def _settled(self, frame: Frame, effects: Effects, offset: int, timestamp_ms: int, seconds: float) -> None:
         """A frame is in force: what it says may be done now, and not before."""
         self._clock.acknowledged(timestamp_ms)
         if not self._services.valid():
@@ -264,12 +281,15 @@ class Live:
             self._outbox.put(effects.outbox)
         else:
             self._early.extend(effects.outbox)  # behind what the takeover finds outstanding
+        self._snapshots.settled(frame, offset, self._progress.put_count, self._progress.acknowledged_count)
         self._progress.put(effects.progress)
         if effects.stops:
             send_stops(self._services.outbound, self._services.topics.control, effects.stops, self.ticket)
         if self._spans is not None:
             self._spans.settled(effects)
         self._services.metrics.append_seconds.observe(seconds)
+        if effects.outbox:
+            self._judged.outbox(effects.outbox)
         self._count_frames.inc()
         self._count_events.inc(len(frame.events))
 

@@ -18,12 +18,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.client import CoordinationType
+from aiokafka.errors import KafkaError
 from aiokafka.producer.sender import InitPIDHandler
 from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.structs import RecordMetadata
@@ -34,6 +35,8 @@ from indegree.events.settings import Settings
 YIELD_S = 0.005
 """Replay gives way to the other partitions' streams and to the lease after this long."""
 _READ_RECORDS = 500
+_START_S = 10.0
+_WAIT_MS = 5
 _FENCE_TIMEOUT_MS = 60_000  # of a transaction that is never begun: the broker only wants a value below its maximum
 
 
@@ -52,14 +55,18 @@ class _FencedInit(InitPIDHandler):  # type: ignore[misc]
         return InitProducerIdRequest(transactional_id=self._fencing_id, transaction_timeout_ms=_FENCE_TIMEOUT_MS)
 
 
-def fenced_producer(settings: Settings, fencing_id: str) -> AIOKafkaProducer:
-    """A producer, not started, whose start raises the epoch of `fencing_id` and so fences whoever had it before."""
+def fenced_producer(settings: Settings, fencing_id: str, gate: asyncio.Event) -> AIOKafkaProducer:
+    """A producer, not started, whose start raises the epoch of `fencing_id` and so fences whoever had it before.
+
+    Its start connects at once and waits for `gate` before it asks for that.
+    """
     producer = kafka.producer(settings)
     sender, manager = producer._sender, producer._txn_manager
 
     async def wait_for_pid() -> None:
         if manager.has_pid():
             return
+        await gate.wait()
         while True:
             node = await sender._find_coordinator(CoordinationType.TRANSACTION, fencing_id)
             if await _FencedInit(sender, fencing_id).do(node):
@@ -93,11 +100,25 @@ class EventLog:
         self.topic, self.partition = topic, partition
         self._settings = settings
         self._producer: AIOKafkaProducer | None = None
+        self._gate = asyncio.Event()
+        self._starting: asyncio.Task[None] | None = None
+
+    def connect(self) -> None:
+        """Begins to connect, fencing nobody yet: so that `fence` is quick. Never blocks."""
+        if self._starting is None:
+            self._producer = fenced_producer(self._settings, f"{self.topic}-{self.partition}", self._gate)
+            self._starting = asyncio.ensure_future(self._producer.start())
 
     async def fence(self) -> None:
         """InitProducerId: from our first append on, earlier owners are refused. Raises KafkaUnreachable."""
-        self._producer = fenced_producer(self._settings, f"{self.topic}-{self.partition}")
-        await kafka.start(self._producer, self._settings)
+        self.connect()
+        assert self._starting is not None
+        self._gate.set()
+        try:
+            async with asyncio.timeout(_START_S):
+                await self._starting
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise kafka.unreachable(self._settings, error) from error
 
     @property
     def producer(self) -> AIOKafkaProducer:
@@ -112,6 +133,8 @@ class EventLog:
 
     async def abandon(self) -> None:
         producer, self._producer = self._producer, None
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
         if producer is not None:
             await abandon(producer)
 
@@ -120,17 +143,22 @@ class LogReader:
     """Reads one topic-partition in order, as far as it is told. Use with `async with`.
 
     `at`: the next offset to read. Raises LogDamaged where the log does not go on at `at`.
+    A broker answers one request after the other on a connection, so a fetch that waits for records delays whatever is
+    asked next: fetches wait for 5 ms only, and none is under way between two readings (the partition is paused).
     """
 
     def __init__(self, settings: Settings, topic: str, partition: int, at: int = 0) -> None:
         self.tp = TopicPartition(topic, partition)
         self.at = at
         self._settings = settings
-        self._kafka: AIOKafkaConsumer = kafka.consumer(settings, max_poll_records=_READ_RECORDS)
+        self._kafka: AIOKafkaConsumer = kafka.consumer(
+            settings, max_poll_records=_READ_RECORDS, fetch_max_wait_ms=_WAIT_MS
+        )
 
     async def __aenter__(self) -> Self:
         await kafka.start(self._kafka, self._settings)
         await kafka.assign(self._kafka, {self.tp: self.at})
+        self._kafka.pause(self.tp)
         return self
 
     async def __aexit__(
@@ -145,9 +173,12 @@ class LogReader:
 
     async def bounds(self) -> tuple[int, int]:
         """(first offset, end) as of now."""
-        begin = await self._kafka.beginning_offsets([self.tp])
-        end = await self._kafka.end_offsets([self.tp])
-        return int(begin[self.tp]), int(end[self.tp])
+        return (await self.bounds_of([self.tp]))[0]
+
+    async def bounds_of(self, tps: Sequence[TopicPartition]) -> list[tuple[int, int]]:
+        """(first offset, end) as of now of any topic-partitions, in their order."""
+        begin, end = await asyncio.gather(self._kafka.beginning_offsets(tps), self._kafka.end_offsets(tps))
+        return [(int(begin[tp]), int(end[tp])) for tp in tps]
 
     async def end(self) -> int:
         end = int((await self._kafka.end_offsets([self.tp]))[self.tp])
@@ -161,6 +192,8 @@ class LogReader:
     async def read_until(self, stop: int, use: Callable[[Any], None]) -> int:
         """Gives each record below offset `stop` to `use`, in order; returns how many. Yields every 5 ms."""
         count, since = 0, time.monotonic()
+        if self.at < stop:
+            self._kafka.resume(self.tp)
         while self.at < stop:
             fetched = await self._kafka.getmany(timeout_ms=1000, max_records=_READ_RECORDS)
             for record in fetched.get(self.tp, ()):
@@ -173,4 +206,5 @@ class LogReader:
                     await asyncio.sleep(0)
                     since = time.monotonic()
             self.at = max(self.at, min(stop, await self._kafka.position(self.tp)))  # offsets may have gaps at the end
+        self._kafka.pause(self.tp)
         return count

@@ -1,17 +1,23 @@
-"""What an engine counts, for Prometheus: by partition number and by nothing that users can make up.
+"""What an engine counts, for Prometheus. Labels are partition numbers, kinds, known queues: nothing that users make up.
 
-Values are added a batch at a time. A registry per app, so that two apps in one process (tests) do not collide.
+Counters are added a batch at a time. What is a state and no count (runs under way, lag, epochs) is read when the page
+is asked for (gauges.py), so that the hot path pays nothing for it. A registry per app, so that two apps in one process
+(tests) do not collide. docs/observability.md lists all of it; a test compares.
 """
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from indegree.engine.core import DEAD_LETTER, OutboxEntry
+from indegree.v1.task_pb2 import Result
+
 _PARTITION = ["partition"]
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_KINDS = {number: name.lower() for name, number in Result.Kind.items() if number}
 
 
 class Metrics:
@@ -29,6 +35,19 @@ class Metrics:
         self.refused = Counter(
             "indegree_inputs_refused", "Input records that could not be read or processed", _PARTITION, registry=r
         )
+        self.dead_letters = Counter(
+            "indegree_dead_letters", "Inputs refused for good, for the topic dead-letter", _PARTITION, registry=r
+        )
+        self.results = Counter("indegree_results", "Results of workers, by kind", ["partition", "kind"], registry=r)
+        self.stale = Counter(
+            "indegree_results_stale",
+            "Results of attempts that are not current: they change nothing",
+            _PARTITION,
+            registry=r,
+        )
+        self.unknown = Counter(
+            "indegree_results_unknown", "Results of runs that this partition does not know", _PARTITION, registry=r
+        )
         self.frames = Counter("indegree_frames", "Frames in force that were appended", _PARTITION, registry=r)
         self.events = Counter("indegree_events", "Events in those frames", _PARTITION, registry=r)
         self.tasks = Counter("indegree_tasks_sent", "Task records sent to workers", _PARTITION, registry=r)
@@ -36,26 +55,55 @@ class Metrics:
         self.gaps = Counter(
             "indegree_offset_gaps", "Appends that were not at the expected offset", _PARTITION, registry=r
         )
-        self.takeovers = Counter("indegree_takeovers", "Partitions taken over", registry=r)
-        self.stops = Counter("indegree_partition_stops", "Ownerships that ended by an error", ["kind"], registry=r)
+        self.takeovers = Counter("indegree_takeovers", "Partitions taken over, each with a new epoch", registry=r)
+        self.stops = Counter(
+            "indegree_partition_stops", "Ownerships that an error ended, by its type", ["kind"], registry=r
+        )
+        self.restarts = Counter(
+            "indegree_partition_restarts", "Of these, those that start anew here from the log", registry=r
+        )
         self.append_seconds = Histogram(
             "indegree_append_seconds", "Hand-over of a frame to its acknowledgement", registry=r, buckets=_SECONDS
         )
-        self.recovery_seconds = Histogram("indegree_recovery_seconds", "Replay of a partition's log", registry=r)
-        self.runs = Gauge("indegree_runs", "Runs that have not ended", _PARTITION, registry=r)
-        self.ready = Gauge("indegree_tasks_ready", "Tasks that wait for a worker with room", _PARTITION, registry=r)
-        self.owned = Gauge("indegree_partitions_owned", "Partitions owned by this engine", registry=r)
-        self.workers = Gauge("indegree_workers", "Workers that announce themselves", registry=r)
-        self.backlog = Gauge("indegree_output_backlog", "Records handed over and not yet acknowledged", registry=r)
+        self.recovery_seconds = Histogram(
+            "indegree_recovery_seconds", "Taking over a partition, its log's replay included", registry=r
+        )
 
     def page(self) -> bytes:
         """The text form that Prometheus reads."""
         return generate_latest(self.registry)
 
-    def forget(self, partition: int) -> None:
-        """A partition has been given away: its gauges are somebody else's now."""
-        for gauge in (self.runs, self.ready):
-            try:
-                gauge.remove(str(partition))
-            except KeyError:
-                pass
+    def judged(self, partition: int) -> Judged:
+        """For one ownership."""
+        return Judged(self, str(partition))
+
+
+class Judged:
+    """What became of the results and dead letters of one ownership.
+
+    `kinds` counts results by kind since the last `results`; whoever reads results adds to it.
+    """
+
+    def __init__(self, metrics: Metrics, label: str) -> None:
+        self.kinds: dict[int, int] = {}
+        self._metrics, self._label = metrics, label
+        self._stale, self._unknown = metrics.stale.labels(label), metrics.unknown.labels(label)
+        self._letters = metrics.dead_letters.labels(label)
+        self._seen = (0, 0)
+
+    def results(self, counters: dict[str, int]) -> None:
+        """After a batch of results. `counters`: the core's, which only grow."""
+        for kind, count in self.kinds.items():
+            self._metrics.results.labels(self._label, _KINDS.get(kind, "other")).inc(count)
+        self.kinds.clear()
+        seen = (counters["stale"], counters["unknown"])
+        if seen != self._seen:
+            self._stale.inc(seen[0] - self._seen[0])
+            self._unknown.inc(seen[1] - self._seen[1])
+            self._seen = seen
+
+    def outbox(self, entries: list[OutboxEntry]) -> None:
+        """These have become part of the log."""
+        letters = sum(entry.target == DEAD_LETTER for entry in entries)
+        if letters:
+            self._letters.inc(letters)

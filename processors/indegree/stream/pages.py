@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -10,10 +11,12 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from indegree.engine.states import TASK_STATES
 from indegree.events.run_ids import InvalidId, partition_of_run
 from indegree.stream.engine import Engine
+from indegree.stream.gauges import Gauges
 
 
-def add_pages(app: Any, engine: Engine) -> None:
-    """Declares the pages on Faust's web server."""
+def add_pages(app: Any, engine: Engine, queues: Collection[str]) -> None:
+    """Declares the pages on Faust's web server. `queues`: those that the engine was started for."""
+    engine.metrics.registry.register(Gauges(engine, queues))
 
     @app.page("/metrics")  # type: ignore[untyped-decorator]
     async def metrics(self: Any, request: Any) -> Any:

@@ -56,6 +56,17 @@ class Partition:
     async def begin(self, grant: Grant) -> None:
         """Takes the partition over and begins to read its inputs. See takeover.py for what it raises."""
         services, since = self._services, time.monotonic()
+        progress = ProgressLog(services.settings, services.topics.progress, self.number)
+        progress.connect()
+        try:
+            await self._begin(grant, progress, since)
+        except BaseException:
+            if self._live is None:
+                await asyncio.shield(progress.abandon())
+            raise
+
+    async def _begin(self, grant: Grant, progress: ProgressLog, since: float) -> None:
+        services = self._services
         owned = await take_over(
             services.settings,
             services.topics.events,
@@ -65,17 +76,14 @@ class Partition:
             lambda: services.warm(self.number),
             lambda: services.new_core(self.number),
             services.owner,
+            services.topics.inputs,
         )
-        progress: ProgressLog | None = None
         try:
             core = owned.recovery.core
             core.announced(owned.epoch, owned.clock.now_ms())
-            ends = await self._check_positions(core)
-            progress = ProgressLog(services.settings, services.topics.progress, self.number)
+            ends = self._check_positions(core, owned)
             after = await progress.begin(owned.epoch, owned.takeover_id, owned.recovery.acknowledged)
         except BaseException:
-            if progress is not None:
-                await asyncio.shield(progress.abandon())
             await asyncio.shield(owned.log.abandon())
             raise
         again = owned.recovery.unsent_after(after)
@@ -112,19 +120,16 @@ class Partition:
             log.warning("partition %d was not handed over whole: %s: %s", self.number, type(error).__name__, error)
         finally:
             await asyncio.shield(live.abandon())
-            self._services.metrics.forget(self.number)
 
-    async def _check_positions(self, core: PartitionCore) -> list[int]:
+    def _check_positions(self, core: PartitionCore, owned: Owned) -> list[int]:
         """The inputs' ends as of now. Raises PositionLost where the log wants to go on at a place that Kafka lacks."""
-        consumer = self._services.consumer()
-        begins, ends = await consumer.earliest_offsets(*self._tps), await consumer.highwaters(*self._tps)
-        for tp, at in zip(self._tps, core.state.next, strict=True):
-            if not begins[tp] <= at <= ends[tp]:
+        for tp, at, (begin, end) in zip(self._tps, core.state.next, owned.inputs, strict=True):
+            if not begin <= at <= end:
                 raise PositionLost(
-                    f"{tp.topic} partition {tp.partition} has offsets {begins[tp]} to {ends[tp]}, but its events go on "
-                    f"at {at}: records were deleted or the topic was made anew; restore it, or begin a new cluster"
+                    f"{tp.topic} partition {tp.partition} has offsets {begin} to {end}, but its events go on at {at}: "
+                    "records were deleted or the topic was made anew; restore it, or begin a new cluster"
                 )
-        return [ends[tp] for tp in self._tps]
+        return [end for _, end in owned.inputs]
 
     def _say(self, owned: Owned, progress_again: int, seconds: float) -> None:
         metrics, recovery = self._services.metrics, owned.recovery

@@ -44,7 +44,10 @@ class ProgressLog:
         self._settings = settings
         self.failed: Callable[[BaseException], None] = lambda error: None
         self._json = settings.engine.progress_format == "json"
+        self._heads: dict[str, list[tuple[str, bytes]]] = {}  # type -> the headers that depend on nothing else
         self._log = EventLog(settings, topic, partition)
+        self._reader = LogReader(settings, topic, partition)
+        self._reading: asyncio.Task[LogReader] | None = None
         self._waiting: deque[Progress] = deque()
         self._task: asyncio.Task[None] | None = None
         self._open = 0  # batches that are not acknowledged
@@ -52,12 +55,20 @@ class ProgressLog:
         self._idle.set()
         self._error: BaseException | None = None
         self.position: Position = NOWHERE
-        self.produced = 0
+        self.put_count = 0
+        """Records given to `put` by this ownership."""
+        self.acknowledged_count = 0
+        """The first so many of them are acknowledged."""
 
     @property
     def backlog(self) -> int:
         """Records that are not yet handed to the producer."""
         return len(self._waiting)
+
+    def connect(self) -> None:
+        """Begins to connect, fencing nobody yet: so that `begin` is quick. Never blocks."""
+        self._log.connect()
+        self._reading = asyncio.ensure_future(self._reader.__aenter__())
 
     async def begin(self, epoch: int, takeover_id: str, known: Position) -> Position:
         """Fences the earlier owner, and returns the position of the last record on the topic.
@@ -81,13 +92,15 @@ class ProgressLog:
                 found.append(position_of(progress.log))
 
         stop, back = marker, _LOOK_BACK
-        async with LogReader(self._settings, self._log.topic, self._log.partition, marker) as reader:
-            begin, _ = await reader.bounds()
-            while not found and stop > begin:
-                start = max(begin, stop - back)
-                reader.seek(start)
-                await reader.read_until(stop, use)
-                stop, back = start, back * 8
+        assert self._reading is not None, "connect() comes first"
+        reader = await self._reading
+        begin, _ = await reader.bounds()
+        while not found and stop > begin:
+            start = max(begin, stop - back)
+            reader.seek(start)
+            await reader.read_until(stop, use)
+            stop, back = start, back * 8
+        await self._close_reader()
         return max(found, default=NOWHERE)
 
     def put(self, records: Sequence[Progress]) -> None:
@@ -95,6 +108,7 @@ class ProgressLog:
         if not records or self._error is not None:
             return
         self._waiting.extend(records)
+        self.put_count += len(records)
         self._idle.clear()
         if self._task is None:
             self._task = asyncio.ensure_future(self._run())
@@ -103,13 +117,19 @@ class ProgressLog:
         """Waits until all is acknowledged (or has failed: then `position` stays behind)."""
         await self._idle.wait()
 
+    async def _close_reader(self) -> None:
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.cancel()  # does nothing where it has connected
+            await self._reader.__aexit__(None, None, None)
+
     async def abandon(self) -> None:
         """Drops what is not yet written; a next owner writes it."""
         self._error = self._error or ConnectionAbortedError("given up")
         self._waiting.clear()
         if self._task is not None:
             self._task.cancel()
-        await self._log.abandon()
+        await asyncio.gather(self._log.abandon(), self._close_reader(), return_exceptions=True)
 
     async def _run(self) -> None:
         try:
@@ -118,11 +138,11 @@ class ProgressLog:
                 last = position_of(batch[-1].log)
                 records = [self._encode(progress) for progress in batch]
                 futures = await kafka.append(self._log.producer, self._log.topic, self._log.partition, records)
-                self.produced += len(records)
                 self._open += len(futures)
                 for future in futures[:-1]:
                     future.add_done_callback(lambda f: self._settle(f, None))
-                futures[-1].add_done_callback(lambda f, last=last: self._settle(f, last))  # type: ignore[misc]
+                count = len(records)
+                futures[-1].add_done_callback(lambda f, last=last, n=count: self._settle(f, last, n))  # type: ignore[misc]
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - it ends the ownership, whatever it is
@@ -131,7 +151,7 @@ class ProgressLog:
             self._task = None
             self._check_idle()
 
-    def _settle(self, future: asyncio.Future[RecordMetadata], position: Position | None) -> None:
+    def _settle(self, future: asyncio.Future[RecordMetadata], position: Position | None, count: int = 0) -> None:
         self._open -= 1
         if future.cancelled():
             self._fail(ConnectionAbortedError("the progress producer was stopped"))
@@ -139,6 +159,7 @@ class ProgressLog:
             self._fail(error)
         elif position is not None and self._error is None:
             self.position = position
+            self.acknowledged_count += count
         self._check_idle()
 
     def _check_idle(self) -> None:
@@ -153,4 +174,18 @@ class ProgressLog:
     def _encode(self, progress: Progress) -> Record:
         value = progress_json(progress) if self._json else progress.SerializeToString()
         key = progress.run_id.encode() or None
-        return key, value, progress_headers(progress, self._settings.cluster, self._json)
+        # progress_headers, put together from what it said before: it is called for every transition
+        kind = progress.type
+        head = self._heads.get(kind)
+        if head is None:
+            head = self._heads[kind] = [
+                header
+                for header in progress_headers(Progress(type=kind), self._settings.cluster, self._json)
+                if header[0] != "ce_id"
+            ]
+        headers = [*head, ("ce_id", progress.id.encode())]
+        if key is not None:
+            headers.append(("ce_subject", key))
+        if progress.traceparent:
+            headers.append(("traceparent", progress.traceparent.encode()))
+        return key, value, headers

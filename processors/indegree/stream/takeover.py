@@ -21,9 +21,10 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 from google.protobuf.message import DecodeError
 
@@ -59,6 +60,7 @@ class Recovery:
     rule: InForce
     begin: RecoverFrom
     frames: int = 0
+    events: int = 0  # in force
     highest_epoch: int = 0
     closed: bool = False  # the last frame in force closes a graceful handover
     acknowledged: Position = NOWHERE  # the newest progress position that a frame in force names
@@ -83,6 +85,7 @@ class Recovery:
         if verdict is Verdict.ANNOUNCEMENT:
             self.core.replay(frame)
         else:
+            self.events += len(frame.events)
             position = (frame.epoch, frame.seq, 0)
             if position[:2] < self.acknowledged[:2]:
                 self.core.replay(frame)
@@ -114,6 +117,7 @@ class Owned:
     tail: int  # the offset at which our next append must land
     takeover_id: str
     silent_ms: float  # from the grant to owning it
+    inputs: list[tuple[int, int]]  # first offset and end of each input, after that
 
 
 async def take_over(
@@ -125,12 +129,33 @@ async def take_over(
     warm: Callable[[], None],
     new_core: Callable[[], PartitionCore],
     owner: str,
+    inputs: Sequence[str],
 ) -> Owned:
     """Blocks until the partition is owned. The returned log's producer is the caller's to abandon.
 
     Raises GivenAway, Fenced, LogDamaged, NewerFormat, KafkaUnreachable, and what an append raises.
     """
-    async with LogReader(settings, topic, number) as reader:
+    event_log = EventLog(settings, topic, number)
+    event_log.connect()
+    try:
+        return await _take_over(settings, event_log, grant, valid, warm, new_core, owner, inputs)
+    except BaseException:
+        await asyncio.shield(event_log.abandon())
+        raise
+
+
+async def _take_over(
+    settings: Settings,
+    event_log: EventLog,
+    grant: Grant,
+    valid: Callable[[], bool],
+    warm: Callable[[], None],
+    new_core: Callable[[], PartitionCore],
+    owner: str,
+    inputs: Sequence[str],
+) -> Owned:
+    number = event_log.partition
+    async with LogReader(settings, event_log.topic, number) as reader:
         recovery = await _replay(reader, new_core)
         warm()
         while not grant.granted.is_set():
@@ -143,14 +168,10 @@ async def take_over(
                 raise GivenAway(f"partition {number}: {grant.ending}")
             await _read(reader, recovery, await reader.end())
         since = time.monotonic()
-        event_log = EventLog(settings, topic, number)
-        try:
-            return await _announce(
-                reader, recovery, event_log, grant, valid, owner, since, settings.engine.append_timeout_s
-            )
-        except BaseException:
-            await event_log.abandon()
-            raise
+        timeout_s = settings.engine.append_timeout_s
+        owned = await _announce(reader, recovery, event_log, grant, valid, owner, since, timeout_s)
+        owned.inputs = await reader.bounds_of([TopicPartition(topic, number) for topic in inputs])
+        return owned
 
 
 async def _replay(reader: LogReader, new_core: Callable[[], PartitionCore]) -> Recovery:
@@ -234,7 +255,7 @@ async def _announce(
         if recovery.rule.takeover_id == takeover_id:
             recovery.closed = closed
             return Owned(
-                recovery, event_log, clock, epoch, reader.at, takeover_id.hex(), (time.monotonic() - since) * 1000
+                recovery, event_log, clock, epoch, reader.at, takeover_id.hex(), (time.monotonic() - since) * 1000, []
             )
         if recovery.rule.epoch > epoch:
             raise Fenced(f"epoch {recovery.rule.epoch} of {recovery.rule.owner} stands behind our epoch {epoch}")

@@ -7,13 +7,15 @@ nothing. No label has a value that users can make up.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import accumulate
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from indegree.worker.tally import BOUNDS_MS
 from indegree.worker.worker import Worker
 
 
@@ -29,6 +31,7 @@ class _Counts(Collector):
         tally = runner.tally
         gauges = {
             "slots": ("Tasks that it runs at the same time", runner.slots),
+            "tasks_running": ("Attempts whose code runs, abandoned ones left out", runner.used - runner.abandoned),
             "slots_used": ("Slots that are held, abandoned ones included", runner.used),
             "slots_abandoned": ("Slots held by code whose attempt is over and which cannot be ended", runner.abandoned),
             "tasks_waiting": ("Tasks taken that wait for a slot", runner.waiting),
@@ -45,12 +48,20 @@ class _Counts(Collector):
             "tasks": ("Task records taken", tally.taken),
             "tasks_repeated": ("Task records of attempts that ran or had run here", tally.repeated),
             "records_unreadable": ("Records that could not be read", tally.unreadable),
-            "run_seconds": ("Time that attempts ran, in sum", tally.run_ms / 1000),
+            "tasks_handed_back": (
+                "Attempts given back unbegun: no slot in time, or the worker stops",
+                tally.by_kind["returned"],
+            ),
             "results_acknowledged": ("Results acknowledged by Kafka", worker.results_acknowledged),
             "results_repeated": ("Appends of results that had to be repeated", worker.results_repeated),
         }
         for name, (about, number) in counters.items():
             yield CounterMetricFamily(f"indegree_worker_{name}", about, value=number)
+        bounds = [*(str(bound / 1000) for bound in BOUNDS_MS), "+Inf"]
+        buckets = list(zip(bounds, map(float, accumulate(tally.by_time)), strict=True))
+        yield HistogramMetricFamily(
+            "indegree_worker_attempt_seconds", "How long attempts ran", buckets=buckets, sum_value=tally.run_ms / 1000
+        )
 
 
 def registry_of(worker: Worker) -> CollectorRegistry:

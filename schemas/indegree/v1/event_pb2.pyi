@@ -182,7 +182,7 @@ class Event(_message.Message):
     def __init__(self, kind: _Optional[_Union[Event.Kind, str]] = ..., run_id: _Optional[str] = ..., task: _Optional[int] = ..., attempt: _Optional[int] = ..., generation: _Optional[int] = ..., worker: _Optional[str] = ..., value: _Optional[_Union[_value_pb2.Value, _Mapping]] = ..., reason: _Optional[str] = ..., error: _Optional[_Union[_value_pb2.Error, _Mapping]] = ..., started_ms: _Optional[int] = ..., finished_ms: _Optional[int] = ..., due_ms: _Optional[int] = ..., workflow: _Optional[str] = ..., version: _Optional[str] = ..., label: _Optional[str] = ..., cause: _Optional[int] = ..., cause_offset: _Optional[int] = ..., actor: _Optional[str] = ..., request_id: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., origin: _Optional[_Union[_trigger_pb2.Origin, _Mapping]] = ..., traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ..., data: _Optional[bytes] = ..., part: _Optional[int] = ..., parts: _Optional[int] = ..., target: _Optional[int] = ..., number: _Optional[int] = ..., total: _Optional[int] = ..., topic: _Optional[str] = ..., state: _Optional[str] = ..., digest: _Optional[bytes] = ..., log: _Optional[str] = ...) -> None: ...
 
 class RunSnapshot(_message.Message):
-    __slots__ = ("run_id", "workflow", "version", "params", "origin", "traceparent", "tracestate", "started_ms", "states", "output_tasks", "outputs", "attempts", "cancelling", "position", "reasons", "actor", "request_id", "idempotency_key", "pending", "reason", "last_attempts")
+    __slots__ = ("run_id", "workflow", "version", "params", "origin", "traceparent", "tracestate", "started_ms", "states", "output_tasks", "outputs", "attempts", "cancelling", "position", "reasons", "actor", "request_id", "idempotency_key", "pending", "reason", "last_attempts", "ending", "actor_end", "digest", "first_failed")
     class ReasonsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -218,6 +218,10 @@ class RunSnapshot(_message.Message):
     PENDING_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     LAST_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    ENDING_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_END_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FAILED_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     workflow: str
     version: str
@@ -239,7 +243,11 @@ class RunSnapshot(_message.Message):
     pending: _containers.RepeatedScalarFieldContainer[int]
     reason: str
     last_attempts: _containers.ScalarMap[int, int]
-    def __init__(self, run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., version: _Optional[str] = ..., params: _Optional[_Union[_value_pb2.Value, _Mapping]] = ..., origin: _Optional[_Union[_trigger_pb2.Origin, _Mapping]] = ..., traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ..., started_ms: _Optional[int] = ..., states: _Optional[bytes] = ..., output_tasks: _Optional[_Iterable[int]] = ..., outputs: _Optional[_Iterable[_Union[_value_pb2.Value, _Mapping]]] = ..., attempts: _Optional[_Iterable[_Union[AttemptSnapshot, _Mapping]]] = ..., cancelling: _Optional[bool] = ..., position: _Optional[int] = ..., reasons: _Optional[_Mapping[int, str]] = ..., actor: _Optional[str] = ..., request_id: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., pending: _Optional[_Iterable[int]] = ..., reason: _Optional[str] = ..., last_attempts: _Optional[_Mapping[int, int]] = ...) -> None: ...
+    ending: str
+    actor_end: str
+    digest: bytes
+    first_failed: int
+    def __init__(self, run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., version: _Optional[str] = ..., params: _Optional[_Union[_value_pb2.Value, _Mapping]] = ..., origin: _Optional[_Union[_trigger_pb2.Origin, _Mapping]] = ..., traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ..., started_ms: _Optional[int] = ..., states: _Optional[bytes] = ..., output_tasks: _Optional[_Iterable[int]] = ..., outputs: _Optional[_Iterable[_Union[_value_pb2.Value, _Mapping]]] = ..., attempts: _Optional[_Iterable[_Union[AttemptSnapshot, _Mapping]]] = ..., cancelling: _Optional[bool] = ..., position: _Optional[int] = ..., reasons: _Optional[_Mapping[int, str]] = ..., actor: _Optional[str] = ..., request_id: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., pending: _Optional[_Iterable[int]] = ..., reason: _Optional[str] = ..., last_attempts: _Optional[_Mapping[int, int]] = ..., ending: _Optional[str] = ..., actor_end: _Optional[str] = ..., digest: _Optional[bytes] = ..., first_failed: _Optional[int] = ...) -> None: ...
 
 class AttemptSnapshot(_message.Message):
     __slots__ = ("task", "attempt", "generation", "worker", "queued_ms", "started_ms", "due_ms", "rejections")

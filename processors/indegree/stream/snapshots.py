@@ -1,0 +1,84 @@
+"""When a partition's log is written again, and from where a recovery may then begin.
+
+A takeover reads the log from `recover_from`, which every frame carries. When more than max(`engine.snapshot_records`, 4
+times what is live) events stand behind it, the core writes what is live once more, between its other events (engine's
+snapshot.py): at most one such event for each ordinary one, more only when the partition is idle. `recover_from` then
+moves to the first frame of that, but not before
+
+- the frame that ends the snapshot is acknowledged, so that it is whole, and
+- all progress of the frames before the first is acknowledged, since nobody will make it again.
+
+The offset is the one at which the broker put the first frame, never the expected one: a recovery that began a record
+too early would meet a seq that does not follow, and void the epoch.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from indegree.engine.core import PartitionCore
+from indegree.engine.snapshot import Cursor
+from indegree.v1.event_pb2 import Frame, RecoverFrom
+
+log = logging.getLogger(__name__)
+
+_IDLE = 500  # events of a snapshot in a step without inputs
+_WEIGHT = 4
+
+
+class Snapshots:
+    """Of one ownership. `begin`: where a recovery begins as of now; `events`: how many stand behind that."""
+
+    def __init__(
+        self, number: int, core: PartitionCore, epoch: int, begin: RecoverFrom, events: int, least: int
+    ) -> None:
+        self.begin = begin
+        self.events = events
+        self._number, self._core, self._epoch, self._least = number, core, epoch, least
+        self._cursor: Cursor | None = None
+        self._first: RecoverFrom | None = None  # of the snapshot under way, once its first frame is acknowledged
+        self._first_events = 0  # `events` before its first frame
+        self._produced = 0  # progress records of the frames before it
+        self._last_seq = 0  # the frame that ends it, once that has been cut
+
+    def write(self, inputs: int) -> bool:
+        """In a step that had so many inputs: begins a snapshot, or writes more of one. True: an idle step may go on."""
+        if self._cursor is None:
+            if self.events < max(self._least, _WEIGHT * self._core.live_records()):
+                return False
+            self._cursor = self._core.begin_snapshot()
+        if self._cursor.done:
+            return False
+        return self._core.snapshot(self._cursor, inputs or _IDLE) and not inputs
+
+    def cut(self, frame: Frame) -> None:
+        """A frame goes to the log."""
+        cursor = self._cursor
+        if cursor is not None and frame.seq == cursor.seq:
+            self._first_events = self.events
+        self.events += len(frame.events)
+        if cursor is not None and cursor.done and not self._last_seq:
+            self._last_seq = self._core.state.seq  # at the latest: what was open when it ended has been closed
+
+    def settled(self, frame: Frame, offset: int, produced: int, acknowledged: int) -> None:
+        """A frame is in force at this offset.
+
+        `produced`: progress records of all frames before it; `acknowledged`: how many records are, in the same count.
+        """
+        cursor = self._cursor
+        if cursor is None:
+            return
+        if frame.seq == cursor.seq:
+            self._first = RecoverFrom(offset=offset, epoch=self._epoch, seq=frame.seq - 1)
+            self._produced = produced
+        if self._first is None or not self._last_seq or frame.seq < self._last_seq or acknowledged < self._produced:
+            return
+        log.info(
+            "partition %d: recovery begins at offset %d from now on (was %d)",
+            self._number,
+            self._first.offset,
+            self.begin.offset,
+        )
+        self.begin, self._first = self._first, None
+        self.events -= self._first_events
+        self._cursor, self._last_seq = None, 0
