@@ -47,7 +47,7 @@ def test_a_wide_fan_out_takes_several_frames_and_goes_on_after_a_takeover_in_the
 
 
 def test_a_wide_run_does_not_keep_the_others_waiting() -> None:
-    road = Road(limits=Limits(frame_events=600))
+    road = Road(limits=Limits(frame_events=600, step_tasks=200))
     road.core.begin(road.now)
     road.core.trigger(Start(workflow="w"), Origin(offset=0), workflow(*[{"id": f"t{i}"} for i in range(3_000)]))
     road.core.trigger(Start(workflow="w"), Origin(offset=1), ONE)

@@ -201,7 +201,9 @@ def test_every_run_ends_as_the_naive_evaluator_says(seed: int) -> None:
     rng = random.Random(seed)
     spec = random_spec(rng)
     definition = definition_of(spec)
-    limits = Limits(frame_events=rng.choice([1, 2, 5, 5_000]), heartbeat_timeout_ms=10**12)
+    limits = Limits(
+        frame_events=rng.choice([1, 2, 5, 5_000]), step_tasks=rng.choice([1, 4, 256]), heartbeat_timeout_ms=10**12
+    )
     road = Road(limits=limits)
     run_id = road.start(definition, {})
     chaos = Chaos(rng, spec, road)
@@ -227,7 +229,11 @@ def test_a_run_that_is_cancelled_at_any_step_starts_nothing_more_and_ends(seed: 
     rng = random.Random(seed)
     spec = random_spec(rng)
     definition = definition_of(spec)
-    road = Road(limits=Limits(frame_events=rng.choice([1, 2, 5_000]), heartbeat_timeout_ms=10**12))
+    road = Road(
+        limits=Limits(
+            frame_events=rng.choice([1, 2, 5_000]), step_tasks=rng.choice([1, 4, 256]), heartbeat_timeout_ms=10**12
+        )
+    )
     run_id = road.start(definition, {})
     chaos = Chaos(rng, spec, road)
     for _ in range(rng.randint(0, 20)):
@@ -252,7 +258,11 @@ def test_a_run_that_is_cancelled_at_any_step_starts_nothing_more_and_ends(seed: 
 @pytest.mark.parametrize("seed", range(20))
 def test_many_runs_on_one_partition_do_not_disturb_each_other(seed: int) -> None:
     rng = random.Random(seed)
-    road = Road(limits=Limits(frame_events=rng.choice([3, 50, 5_000]), heartbeat_timeout_ms=10**12))
+    road = Road(
+        limits=Limits(
+            frame_events=rng.choice([3, 50, 5_000]), step_tasks=rng.choice([1, 4, 256]), heartbeat_timeout_ms=10**12
+        )
+    )
     specs = [random_spec(rng) for _ in range(4)]
     runs = [road.start(definition_of(spec), {}) for spec in specs]
     outcomes = {run: {task["id"]: task["outcomes"] for task in spec} for run, spec in zip(runs, specs, strict=True)}

@@ -38,7 +38,9 @@ def both(road: Road) -> None:
 def test_recovery_from_a_snapshot_equals_recovery_from_the_start(seed: int) -> None:
     note(f"seed {seed}")
     rng = random.Random(seed)
-    limits = Limits(frame_events=rng.choice([2, 10, 5_000]), heartbeat_timeout_ms=10**12)
+    limits = Limits(
+        frame_events=rng.choice([2, 10, 5_000]), step_tasks=rng.choice([1, 4, 256]), heartbeat_timeout_ms=10**12
+    )
     road = Road(limits=limits)
     specs = [random_spec(rng) for _ in range(rng.randint(1, 4))]
     runs = [road.start(definition_of(spec), {}, idempotency_key=f"k{i}") for i, spec in enumerate(specs)]

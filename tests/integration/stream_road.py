@@ -238,6 +238,10 @@ class Road:
         )
         home = partition_of_key("workflow", definition.id, "", self.settings.topics.partitions)
         self.produce("commands", [(home, None, command.SerializeToString())])
+        key = f"active/{definition.id}".encode()
+        wait_until(
+            lambda: any(message.key() == key for message in self.read_all("workflows")), f"{definition.id} is active"
+        )
         return version
 
     # -- what Kafka holds

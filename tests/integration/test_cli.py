@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
@@ -19,8 +20,11 @@ from typing import Any
 
 import psutil
 import pytest
+from aiokafka import TopicPartition
 from confluent_kafka import Producer
 
+from indegree.events import admin, kafka
+from indegree.events.topics import Topics
 from tests.conftest import SharedStack
 from tests.integration.cli_road import Road, road
 
@@ -119,6 +123,23 @@ def test_replay_rebuilds_every_position_from_the_log_alone(place: Road) -> None:
     assert state["epoch"] >= 1
 
 
+def test_a_copy_of_the_event_log_alone_is_enough_to_show_and_replay_a_run(place: Road) -> None:
+    run_id = started(place, "diamond", "-p", "n=6")
+    copy = f"{place.settings.cluster}-copy"
+    asyncio.run(copy_events(place, copy))
+    try:
+        shown = place.command("show", run_id, "--cluster", copy)
+        assert shown.returncode == 0, shown.stderr
+        assert "diamond" in shown.stdout
+        assert "SUCCESS at position" in shown.stdout
+        assert "the event log alone" in shown.stderr
+        [found] = lines(place.command("replay", run_id, "--json", "--cluster", copy))
+        assert {task["id"]: task["output"] for task in found["tasks"]} == {"a": 6, "b": 7, "c": 60, "d": 67}
+        assert "trying" not in place.command("logs", run_id, "--cluster", copy).stdout
+    finally:
+        asyncio.run(admin.delete_cluster(place.settings.with_values(cluster=copy)))
+
+
 def test_cancel_ends_a_run_and_says_so_when_it_has_ended(place: Road) -> None:
     run_id = place.command("trigger", "slow").stdout.strip()
     done = place.command("cancel", run_id, "--reason", "enough")
@@ -165,7 +186,7 @@ def test_parameters_come_from_a_file_or_stdin(place: Road) -> None:
         (["trigger", "dimond"], "did you mean 'diamond'"),
         (["trigger", "diamond", "-p", "n=x"], "its type is integer"),
         (["trigger", "diamond", "-p", "m=1"], "unknown parameter 'm'"),
-        (["show", "20261125T101530.123Z-0123456789AB-0001"], "no record of run"),
+        (["show", "20261125T101530.123Z-0123456789AB-0001"], "is not on the event log"),
         (["replay", "20261125T101530.123Z-0123456789AB-0001"], "is not on the event log"),
         (["workflow", "show", "dimond"], "did you mean 'diamond'"),
         (["workflow", "activate", "diamond", "abcdef0"], "has no version"),
@@ -266,7 +287,7 @@ def test_run_is_all_in_one_in_a_cluster_of_its_own(place: Road) -> None:
     done = place.command("run", str(HELLO), "-p", "name=Ada", "--json", timeout=120)
     assert done.returncode == 0, done.stderr
     found = lines(done)
-    outputs = {
+    outputs: dict[str, Any] = {
         line["task_id"]: line.get("output") for line in found if line.get("state") == "SUCCESS" and "task_id" in line
     }
     assert outputs["letters"] == 3
@@ -302,6 +323,22 @@ def test_an_interrupted_run_is_cancelled_and_leaves_no_process(place: Road) -> N
     assert not _left(place)
 
 
+async def copy_events(place: Road, cluster: str) -> None:
+    """Makes the topics of another cluster and copies the event log there, record by record, and nothing else."""
+    await admin.ensure_topics(place.settings.with_values(cluster=cluster))
+    source, target = Topics(place.settings.cluster).events, Topics(cluster).events
+    producer = kafka.producer(place.settings)
+    await kafka.start(producer, place.settings)
+    tps = {TopicPartition(source, number): 0 for number in range(place.settings.topics.partitions)}
+    try:
+        async with kafka.reading(place.settings, tps) as reader:
+            async for tp, records in kafka.read_range(reader, await reader.end_offsets(list(tps))):
+                rows = [(record.key, record.value, list(record.headers)) for record in records]
+                await kafka.append_wait(producer, target, tp.partition, rows)
+    finally:
+        await producer.stop()
+
+
 def on_a_terminal(place: Road, *arguments: str) -> str:
     """What a person sees of `indegree ARGUMENTS` on a terminal of 100 columns, without control sequences."""
     command = [sys.executable, "-m", "indegree.cli", *arguments]
@@ -335,7 +372,8 @@ def _left(place: Road) -> list[str]:
         found = []
         for process in psutil.process_iter():
             try:
-                if process.cwd() == str(place.folder) and process.pid not in served:
+                family = {process.pid, *(parent.pid for parent in process.parents())}
+                if process.cwd() == str(place.folder) and not family & served:
                     found.append(" ".join(process.cmdline()))
             except psutil.Error:  # gone, or somebody else's
                 continue

@@ -7,6 +7,7 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -135,7 +136,7 @@ def test_the_same_start_twice_under_one_run_id_is_one_run(client: Client, place:
 
 def test_what_can_be_known_here_is_refused_before_anything_is_sent(client: Client, flows: ModuleType) -> None:
     client.deploy(flows.diamond)
-    cases = [
+    cases: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
         (("dimond",), {}, "did you mean 'diamond'"),
         (("diamond", {"m": 1}), {}, "unknown parameter 'm'"),
         (("diamond", {"n": "x"}), {}, "its type is integer"),
@@ -264,7 +265,7 @@ async def _ends(place: Road, topic: str) -> dict[TopicPartition, int]:
         await client.stop()
 
 
-async def _record_of(place: Road, run_id: str) -> object:
+async def _record_of(place: Road, run_id: str) -> Any:
     tp = TopicPartition(Topics(place.settings.cluster).triggers, run_ids.partition_of_run(run_id))
     reader: AIOKafkaConsumer
     async with kafka.reading(place.settings, {tp: 0}) as reader:

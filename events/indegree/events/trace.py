@@ -44,8 +44,8 @@ def from_headers(headers: Iterable[tuple[str, bytes]] | None) -> tuple[str, str]
     for name, value in headers or ():
         if name == "traceparent":
             parent = value.decode("ascii", "replace") if value else ""
-        elif name == "tracestate":
-            state = value.decode("ascii", "replace") if value else ""
+        elif name == "tracestate" and value:
+            state = f"{state},{value.decode('ascii', 'replace')}" if state else value.decode("ascii", "replace")
     if not valid(parent):
         return "", ""
     parent = f"00{parent[2:55]}"  # what a later version adds is not ours to pass on
@@ -60,11 +60,6 @@ def to_headers(traceparent: str, tracestate: str = "") -> Sequence[tuple[str, by
     if tracestate:
         headers.append(("tracestate", tracestate.encode()))
     return headers
-
-
-def new_root(random16: bytes, random8: bytes, *, sample: bool = True) -> str:
-    """A root context from 16 and 8 random bytes (or digest bytes, where it must be derived and not drawn)."""
-    return f"00-{random16.hex()}-{random8.hex()}-{'01' if sample else '00'}"
 
 
 def root_of(topic: str, partition: int, offset: int, *, sample: bool = True) -> str:

@@ -4,8 +4,8 @@ Why: a program should be able to start a run in one line and know at once which 
 partition, is the definition there, where does the answer come from) is the same for every program.
 
 How: `Connection` carries, `client_starts` checks and makes the records, `AsyncRun` is what the caller gets. A start
-gets a run id made here and goes to the partition in it; one with an idempotency key goes to the key's partition, and the
-run id comes back with `run.accepted`. What can be checked here is checked before anything is sent.
+gets a run id made here and goes to the partition in it; one with an idempotency key goes to the key's partition, and
+the run id comes back with `run.accepted`. What can be checked here is checked before anything is sent.
 
 It must never send a start twice: an append that failed is reported, and an idempotency key makes trying again safe.
 """

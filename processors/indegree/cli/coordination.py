@@ -65,13 +65,19 @@ def page_of(membership: Membership | None, partition: int) -> str:
 
 async def ask_owner(address: str, run_id: str, timeout_s: float = 1.0) -> dict[str, Any] | None:
     """What the owner's page says about a run that is under way; None: it has ended, or nobody answers in time."""
+    found = await ask_page(f"http://{address}/runs/{run_id}", timeout_s) if address else None
+    return found if found is not None and "tasks" in found else None
+
+
+async def ask_page(url: str, timeout_s: float = 1.0) -> dict[str, Any] | None:
+    """The JSON object at an engine's page; None: not there, or nobody answers in time."""
 
     def ask() -> dict[str, Any] | None:
         try:
-            with urllib.request.urlopen(f"http://{address}/runs/{run_id}", timeout=timeout_s) as answer:
+            with urllib.request.urlopen(url, timeout=timeout_s) as answer:
                 found = json.loads(answer.read())
         except (OSError, ValueError):  # not reachable from here, or 404: the log answers then
             return None
-        return found if isinstance(found, dict) and "tasks" in found else None
+        return found if isinstance(found, dict) else None
 
-    return await asyncio.to_thread(ask) if address else None
+    return await asyncio.to_thread(ask)

@@ -30,7 +30,7 @@ from indegree.sdk.client_progress import decode, type_of
 from indegree.sdk.client_reading import open_reader, read, stretches
 from indegree.v1.task_pb2 import Worker
 
-from .coordination import read_membership
+from .coordination import ask_page, read_membership
 from .exits import Exit
 from .output import moment, short, span
 from .session import IndegreeCommand, Session, session
@@ -198,15 +198,20 @@ async def _engines(picture: Picture) -> None:
         picture.say("engines", Grade.BAD, "no engine is a member: nothing is decided", "start one: `indegree engine`")
     for member in seen.members.values():
         owned = sorted(p for p, owner in seen.owners.items() if owner.id == member.id)
-        words = [f"{member.id} owns {len(owned)} partition(s) {owned}"]
+        page = await ask_page(f"http://{member.card.address}/state") if member.card.address else None
+        parts = page["partitions"] if page is not None else {}
+        epochs = ", ".join(f"{p} (epoch {parts[str(p)]['epoch']})" if str(p) in parts else str(p) for p in owned)
+        words = [f"{member.id} owns {len(owned)} partition(s)" + (f": {epochs}" if owned else "")]
         words += ["leads"] if seen.leader == member.id else []
         words += ["draining"] if member.card.draining else []
         words += [f"page http://{member.card.address}"] if member.card.address else []
         if member.card.fit:
-            picture.say("engines", Grade.OK, ", ".join(words))
+            picture.say("engines", Grade.OK, "; ".join(words))
         else:
             out = "look at its log: it cannot read the ends of its event logs"
             picture.say("engines", Grade.BAD, f"{member.id} is not fit to own partitions", out)
+        if recovering := [p for p in owned if str(p) in parts and not parts[str(p)].get("serving", True)]:
+            picture.say("engines", Grade.WARN, f"{member.id} recovers partitions {recovering}: they serve in a moment")
     count = picture.partitions or len(seen.assignment or ())
     if seen.members and (missing := sorted(set(range(count)) - set(seen.owners) - set(seen.quarantined))):
         out = "wait a few seconds after a start or a crash; else look at the engines' logs"
@@ -279,8 +284,8 @@ async def _waiting(picture: Picture) -> None:
     served = {queue.name for worker, _ in picture.workers.values() for queue in worker.queues}
     by_queue: Counter[str] = Counter()
     oldest: dict[str, int] = {}
-    for event in queued.values():
-        if now_ms - event.time_ms < _WAITS_MS:
+    for key, event in queued.items():
+        if key in rejected or now_ms - event.time_ms < _WAITS_MS:
             continue
         definition = catalog.definition(event.version) if event.version else None
         queue = definition.task(event.task_id).queue if definition is not None else "default"
@@ -294,7 +299,7 @@ async def _waiting(picture: Picture) -> None:
             text = f"queue {queue}: {count} task(s) are ready and no worker serves it, the oldest for {age}"
             picture.say("queues", Grade.BAD, text, f"start one: `indegree worker MODULE --queue {queue}`")
     for event in list(rejected.values())[:5]:
-        why = short(str(event.error or event.reason), 160)
+        why = short(event.error.message if event.error is not None else event.reason, 160)
         text = f"{event.run_id} {event.task_id}: rejected by {event.worker or 'a worker'}: {why}"
         out = "start a worker with that module (`indegree worker MODULE`), or with --commands for commands"
         picture.say("queues", Grade.BAD, text, out)

@@ -57,7 +57,7 @@ def replay(run_id: str | None, partition: int | None, at: int | None, history: b
     if (run_id is None) == (partition is None):
         raise click.UsageError("name a run, or give --partition")
     if run_id is not None:
-        return now.run(_run(now, run_id, at, history=history))
+        return now.run(replay_run(now, run_id, at, history=history))
     assert partition is not None
     return now.run(_partition(now, partition, at))
 
@@ -68,7 +68,8 @@ async def _count(now: Session) -> int:
     return count
 
 
-async def _run(now: Session, run_id: str, at: int | None, *, history: bool) -> int:
+async def replay_run(now: Session, run_id: str, at: int | None = None, *, history: bool) -> int:
+    """Prints a run as the event log alone has it. Raises RunNotFound, InvalidId, Unreachable."""
     run_ids.time_of_run(run_id)
     partition = run_ids.partition_of_run(run_id)
     count = await _count(now)

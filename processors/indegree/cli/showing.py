@@ -2,7 +2,8 @@
 
 Why: finding one run among 100,000 must not mean reading 100,000 runs.
 
-How: `show` seeks to the time in the run id, on the partition in the run id. `runs` reads backwards from the end of each
+How: `show` seeks to the time in the run id, on the partition in the run id; where the progress topic has nothing (any
+more), it replays the event log. `runs` reads backwards from the end of each
 partition in growing stretches until it has seen enough runs; what has no news in that stretch is not listed.
 
 It must never say more than its source: the source is named under each answer.
@@ -48,11 +49,10 @@ async def show_run(now: Session, run_id: str, *, history: bool) -> int:
         async for event in read_run(now.settings, client.topics.progress, run_id):
             events.append(event)
         took_ms = (time.monotonic() - begun) * 1000
-        if not events:
-            raise RunNotFound(
-                f"no record of run {run_id!r} on {client.topics.progress}: check the id and the cluster's name "
-                "(`indegree runs` lists runs)"
-            )
+        if not events:  # never there, or deleted by retention: the event log has the last word
+            from .replay import replay_run
+
+            return await replay_run(now, run_id, history=history)
         state = RunState(run_id)
         for event in events:
             state.apply(event)

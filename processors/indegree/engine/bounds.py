@@ -49,11 +49,14 @@ def cut_log(log: str, limits: Limits) -> str:
 
 
 def bounded_origin(origin: Origin, limits: Limits) -> Origin:
-    """Where a start came from, with a time that has a text and a key of bounded size."""
-    if 0 <= origin.timestamp_ms <= MAX_TIME_MS and len(origin.key) <= limits.key_bytes:
+    """Where a start came from, with a time that has a text, and a key and a trace of bounded size."""
+    traced = len(origin.traceparent) <= limits.name_chars and len(origin.tracestate) <= limits.key_bytes
+    if traced and 0 <= origin.timestamp_ms <= MAX_TIME_MS and len(origin.key) <= limits.key_bytes:
         return origin
     kept = Origin()
     kept.CopyFrom(origin)
     kept.timestamp_ms = min(max(origin.timestamp_ms, 0), MAX_TIME_MS)
     kept.key = origin.key[: limits.key_bytes]
+    if not traced:
+        kept.traceparent = kept.tracestate = ""  # half a trace context is none
     return kept

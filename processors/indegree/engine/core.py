@@ -17,7 +17,7 @@ It must never read a clock, draw a random number, or call anything that waits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from indegree.engine import decide, results
@@ -47,9 +47,6 @@ from indegree.v1.value_pb2 import Error
 from indegree.v1.workflow_pb2 import DeadLetter
 
 __all__ = ["DEAD_LETTER", "WORKFLOWS", "Broken", "Cursor", "Effects", "OutboxEntry", "PartitionCore"]
-
-_SHARE = 512
-"""Decidable tasks of one run that proceed() takes before it is the next run's turn."""
 
 _TOPICS = ("triggers", "commands", "results")
 
@@ -252,13 +249,15 @@ class PartitionCore:
         self._guard(lambda: self._draft.emit(Kind.OUTBOX_SENT, None, target=target, number=number))
 
     def fire_timers(self) -> None:
-        """Decides what is due at the frame's time: timeouts, ends of retry delays, silent workers; up to its bound."""
+        """Decides what is due at the frame's time: timeouts, ends of retry delays, silent workers; up to a step's share
+        or the frame's bound. What is left stays due: `next_due_ms` is in the past then."""
         self._check()
         self._guard(self._fire)
 
     def _fire(self) -> None:
         draft, timers, now = self._draft, self.state.timers, self.state.time_ms
-        while not draft.full():
+        end = draft.count + self.limits.step_tasks
+        while draft.count < end and not draft.full():
             due = timers.next_due_ms()
             if due is None or due > now:
                 break
@@ -266,15 +265,15 @@ class PartitionCore:
             decide.due(draft, self._builder, timers.pop())
         self._dispatch.unhold(now)
         timeout = self.limits.heartbeat_timeout_ms
-        while not draft.full() and (attempt := self._dispatch.overdue(now, timeout)) is not None:
+        while draft.count < end and not draft.full() and (attempt := self._dispatch.overdue(now, timeout)) is not None:
             draft.caused_by(TIMER)
             message = f"nothing was heard of worker {attempt.worker} for {timeout} ms (engine.heartbeat_timeout_s)"
             results.lost(draft, self._builder, attempt, message)
 
     def proceed(self) -> bool:
-        """Decides what is left over from earlier frames, run by run in turn, up to the frame's bound.
+        """Decides what is left over from earlier steps, run by run in turn, up to a step's share or the frame's bound.
 
-        True: more is left; cut, and call it again.
+        True: more is left; cut, let others have their turn, and call it again.
         """
         self._check()
         decidable = self.state.decidable
@@ -285,9 +284,10 @@ class PartitionCore:
     def _proceed(self) -> None:
         draft, decidable = self._draft, self.state.decidable
         draft.caused_by(None)  # by inputs of earlier frames
-        while decidable and not draft.full():
+        end = draft.count + self.limits.step_tasks
+        while decidable and draft.count < end and not draft.full():
             run = next(iter(decidable.values()))
-            decide.advance(draft, self._builder, run, _SHARE)
+            decide.advance(draft, self._builder, run)
             if decidable.pop(run.run_id, None) is not None:
                 decidable[run.run_id] = run  # not done yet: to the end of the line
 
@@ -379,6 +379,18 @@ class PartitionCore:
     def best(self, queue: str) -> tuple[int, int, int] | None:
         """What orders the best ready attempt of a queue, to compare partitions: smaller goes first. None: none is."""
         return self._dispatch.best(queue)
+
+    def refusers(self, queue: str) -> Collection[str]:
+        """The workers that have rejected what `take` would give: they lack its code."""
+        return self._dispatch.refusers(queue)
+
+    def postpone(self, queue: str) -> None:
+        """Leaves what `take` would give for a second: somebody may have its code, and has no room now."""
+        self._dispatch.postpone(queue, self.state.time_ms + self.limits.rejected_delay_ms)
+
+    def recall(self, may_run: Callable[[str, Collection[str]], bool]) -> bool:
+        """A worker has come: what waits after a rejection is ready where `may_run(queue, who rejected it)`."""
+        return self._dispatch.recall(may_run)
 
     def take(self, queue: str, worker: str) -> Task | None:
         """The best ready attempt of a queue by (priority, depth, age), as a record addressed to `worker`.

@@ -28,9 +28,10 @@ _OPERANDS_BYTES = 8_192
 """Operands recorded with a decision; more are left out, since the values stand in the log anyway."""
 
 
-def advance(draft: Draft, builder: Builder, run: Run, share: int = 1 << 30) -> None:
-    """Decides what is decidable in a run, until nothing is, the frame is full, or `share` tasks are decided; finishes
-    the run when nothing is left."""
+def advance(draft: Draft, builder: Builder, run: Run) -> None:
+    """Decides what is decidable in a run, until nothing is, the frame is full, or a step's share of tasks is decided;
+    finishes the run when nothing is left."""
+    share = draft.limits.step_tasks
     while run.pending:
         if share <= 0 or draft.full():
             return

@@ -5,14 +5,15 @@ Why: priority, fairness and cancel mean something only if attempts wait here, no
 How: a heap for each queue of tasks, ordered by (-priority, depth, age). An entry is dead when its attempt has moved on;
 it is dropped when it comes up, and a heap of which most is dead is cleaned. An attempt goes NEW (its frame is not
 acknowledged) -> READY -> SENT (its record is on its way) -> BOUND (its worker said `started`); HELD waits for a delay
-after a rejection; OVER needs nothing more.
+after a rejection; OVER needs nothing more. Who rejected an attempt is remembered: an instance never gets code that it
+did not start with, so the next one to get it is one that has not said no, as long as there is one.
 
 A takeover begins anew here: nothing of this is on the log, and nothing here may change what an event means.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from heapq import heapify, heappop, heappush
 from typing import Final
 
@@ -150,6 +151,36 @@ class Dispatch:
         return 0 if held is None else len(held)
 
     # -- deadlines ---------------------------------------------------------------------------------------------------
+
+    def refused(self, attempt: Attempt, worker: str, due_ms: int) -> None:
+        """`worker` lacks its code; the attempt becomes READY at `due_ms`."""
+        attempt.refusers |= {worker}
+        self.hold(attempt, due_ms)
+
+    def refusers(self, queue: str) -> Collection[str]:
+        """The workers that lack the code of what `take` would give."""
+        return self._heaps[queue][0][5].refusers if self.best(queue) is not None else ()
+
+    def postpone(self, queue: str, due_ms: int) -> None:
+        """What `take` would give becomes READY again at `due_ms`; the next best takes its place."""
+        if self.best(queue) is not None:
+            self.hold(self._heaps[queue][0][5], due_ms)
+
+    def recall(self, may_run: Callable[[str, Collection[str]], bool]) -> bool:
+        """Makes READY what is HELD and `may_run(queue, refusers)` now. True if there was any."""
+        kept, called = [], False
+        for entry in self._held:
+            number, attempt = entry[2], entry[3]
+            if attempt.place != HELD or attempt.number != number:
+                continue
+            if may_run(attempt.run.plan.queue[attempt.task], attempt.refusers):
+                self.push(attempt)
+                called = True
+            else:
+                kept.append(entry)
+        self._held = kept
+        heapify(kept)
+        return called
 
     def hold(self, attempt: Attempt, due_ms: int) -> None:
         """The attempt becomes READY at `due_ms`."""

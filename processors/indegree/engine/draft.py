@@ -132,7 +132,7 @@ class Draft:
                 now = state.time_ms
                 self.dispatch.bind(run.attempts[event.task], now, now + self.limits.heartbeat_timeout_ms)
             elif kind == Kind.TASK_REJECTED:
-                self.dispatch.hold(run.attempts[event.task], event.due_ms)
+                self.dispatch.refused(run.attempts[event.task], event.worker, event.due_ms)
         return event
 
     def send(self, target: int, topic: str, data: bytes) -> int:

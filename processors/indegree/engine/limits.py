@@ -18,6 +18,8 @@ class Limits:
     frame_bytes: int = 512 * 1024
     """An open frame is full at this size. One event may reach over it: at most by `value_bytes` and its log lines."""
     frame_events: int = 5_000
+    step_tasks: int = 256
+    """Decidable tasks (or due timers) that one call decides: some 5 ms, so that other partitions get their turn."""
     silent_inputs: int = 500
     """After so many inputs without an event an empty frame moves the input position on."""
 

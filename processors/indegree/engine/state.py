@@ -39,6 +39,7 @@ class Attempt:
     holder:      volatile, dispatch.py: the worker instance it was sent to or is bound to, or ""
     seq:         volatile: the frame of this epoch that queued it, 0 for an earlier epoch
     heard_ms:    volatile: owner's time when something was last heard of it
+    refusers:    volatile, dispatch.py: worker instances that lack its code
     """
 
     __slots__ = (
@@ -49,6 +50,7 @@ class Attempt:
         "number",
         "place",
         "queued_ms",
+        "refusers",
         "rejections",
         "run",
         "seq",
@@ -74,6 +76,7 @@ class Attempt:
         self.timer = 0
         self.place = 0
         self.holder = ""
+        self.refusers: frozenset[str] = frozenset()
         # seq and heard_ms are set when it is released and bound, and not read before.
 
 

@@ -4,7 +4,7 @@ One for the engine, over all its partitions: they share what a worker can take, 
 them goes first (by priority, depth, age) and a partition with much to do starves no other. A worker announces what it
 serves and its slots (workers.py); an engine sends it at most its share of twice the slots. The rest waits in the cores'
 heaps: without this bound priority, cancel and fairness would mean nothing. Of a queue's workers the one with most room
-is taken.
+is taken; one that has rejected the attempt (it lacks the code) gets it again only when all others have done so too.
 
 Called whenever attempts become ready and whenever there may be room: after each frame, on news of a worker. It never
 waits. What cannot be sent now stays ready in its core.
@@ -13,6 +13,7 @@ waits. What cannot be sent now stays ready in its core.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Collection
 from typing import Protocol
 
 from indegree.engine.core import PartitionCore
@@ -43,6 +44,8 @@ class Member(Protocol):
 
 _Room = list[tuple[int, str, int]]
 """A heap of (-free, instance, partition of the queue's topic)."""
+_Waiting = list[tuple[tuple[int, int, int], int]]
+"""A heap of (what the best attempt of a member is worth, which member)."""
 
 
 class Dispatcher:
@@ -51,6 +54,7 @@ class Dispatcher:
     def __init__(self, owner: str, topics: Topics, workers: Workers, outbound: Outbound, spans: Spans | None) -> None:
         self._owner, self._topics, self._workers, self._outbound, self._spans = owner, topics, workers, outbound, spans
         self._members: list[Member] = []
+        self._arrivals = 0  # of workers, as far as they were looked at
 
     def join(self, member: Member) -> None:
         self._members.append(member)
@@ -62,6 +66,10 @@ class Dispatcher:
     def run(self) -> None:
         """Sends what can be sent now. The caller has made sure that the lease is proven."""
         members = [member for member in self._members if member.serving]
+        if self._arrivals != self._workers.arrivals:
+            self._arrivals = self._workers.arrivals
+            for member in members:
+                member.core.recall(self._somebody_new)
         queues = {queue: None for member in members for queue in member.core.queues()}
         if not queues:
             return
@@ -74,6 +82,20 @@ class Dispatcher:
             if room:
                 self._send(queue, room, members, used)
 
+    def _somebody_new(self, queue: str, refusers: Collection[str]) -> bool:
+        """Whether a worker serves the queue that has not rejected the attempt, whether it has room or not."""
+        return any(known.worker.instance not in refusers for known, _ in self._workers.serving(queue))
+
+    def _choose(self, core: PartitionCore, queue: str, room: _Room) -> int:
+        """Place in `room` of the worker that gets the core's best attempt; -1: one without room may have its code."""
+        refusers = core.refusers(queue)
+        if not refusers:
+            return 0
+        able = [place for place, (_, instance, _) in enumerate(room) if instance not in refusers]
+        if able:
+            return min(able, key=room.__getitem__)
+        return -1 if self._somebody_new(queue, refusers) else 0
+
     def _room(self, queue: str, used: dict[str, int]) -> _Room:
         room: _Room = []
         for known, partition in self._workers.serving(queue):
@@ -85,7 +107,7 @@ class Dispatcher:
         return room
 
     def _send(self, queue: str, room: _Room, members: list[Member], used: dict[str, int]) -> None:
-        waiting: list[tuple[tuple[int, int, int], int]] = []  # (what its best is worth, which member)
+        waiting: _Waiting = []
         for place, member in enumerate(members):
             best = member.core.best(queue)
             if best is not None:
@@ -95,18 +117,20 @@ class Dispatcher:
         out: dict[int, dict[int, list[Record]]] = {}  # member -> partition of the topic -> records
         while waiting and room:
             place, core = waiting[0][1], members[waiting[0][1]].core
-            negative, instance, partition = room[0]
+            chosen = self._choose(core, queue, room)
+            if chosen < 0:
+                core.postpone(queue)
+                before[place] -= 1
+                _next(waiting, core.best(queue), place)
+                continue
+            negative, instance, partition = room[chosen]
             try:
                 task = core.take(queue, instance)
             except Exception as error:  # noqa: BLE001 - a fault of one core ends that ownership, not this call
                 heapq.heappop(waiting)
                 members[place].failed(error)
                 continue
-            best = core.best(queue)
-            if best is None:
-                heapq.heappop(waiting)
-            else:
-                heapq.heapreplace(waiting, (best, place))
+            _next(waiting, core.best(queue), place)
             if task is None:
                 continue
             task.owner = self._owner
@@ -115,7 +139,11 @@ class Dispatcher:
             records = out.setdefault(place, {}).setdefault(partition, [])
             records.append((task.run_id.encode(), task.SerializeToString(), ()))
             used[instance] = used.get(instance, 0) + 1
-            if negative == -1:
+            if chosen:  # not the first: rare enough to put the heap in order anew
+                room[chosen] = (negative + 1, instance, partition)
+                room = [entry for entry in room if entry[0]]
+                heapq.heapify(room)
+            elif negative == -1:
                 heapq.heappop(room)
             else:
                 heapq.heapreplace(room, (negative + 1, instance, partition))
@@ -128,3 +156,11 @@ class Dispatcher:
             decided = member.core.ready(queue) != ready - count  # a task whose inputs cannot be made has failed
             if count or decided:
                 member.sent(count, decided)
+
+
+def _next(waiting: _Waiting, best: tuple[int, int, int] | None, place: int) -> None:
+    """The first of `waiting` has given its best: `best` is now what it has."""
+    if best is None:
+        heapq.heappop(waiting)
+    else:
+        heapq.heapreplace(waiting, (best, place))

@@ -35,6 +35,7 @@ from indegree.ownership.etcd import Etcd
 from indegree.ownership.session import Session
 from indegree.stream.catalog import Catalog
 from indegree.stream.dispatch import Dispatcher
+from indegree.stream.fitness import Fitness
 from indegree.stream.live import EXTERNAL
 from indegree.stream.log import LogDamaged
 from indegree.stream.metrics import Metrics
@@ -88,6 +89,7 @@ class Engine(Service):
         self._tracer = tracer
         self.workers: Workers
         self.catalog: Catalog
+        self.fitness: Fitness
         self.session: Session
         self.dispatcher: Dispatcher
         self.services: Services
@@ -100,9 +102,10 @@ class Engine(Service):
         self._etcd = connect_etcd(settings)
         self.workers = Workers(settings, changed=self._worker_news, lost=self._worker_lost)
         self.catalog = Catalog(settings)
+        self.fitness = Fitness(settings, self.partitions, self._topics_changed)
         self.session = Session(
             self.id, settings.cluster, self.partitions, self._etcd,
-            take=self.agent.own, give=self.agent.disown, address=self.address,
+            take=self.agent.own, give=self.agent.disown, fit=self.fitness.fit, address=self.address,
             metadata={"kind": "engine", "pid": str(os.getpid())}, ttl_s=int(settings.engine.lease_ttl_s),
             warm_s=int(settings.engine.lease_ttl_s) / 2,
         )  # fmt: skip
@@ -126,7 +129,7 @@ class Engine(Service):
             dispatcher=self.dispatcher,
             spans=spans,
         )
-        for service in (self.workers, self.catalog, self.session):
+        for service in (self.workers, self.catalog, self.fitness, self.session):
             await self.add_runtime_dependency(service)
 
     async def on_shutdown(self) -> None:
@@ -170,6 +173,8 @@ class Engine(Service):
         grant = self.session.grant(part.number)
         if grant is None or grant.revoked:
             raise GivenAway(f"partition {part.number} is not assigned to this engine")
+        if self.fitness.fault:
+            raise Fenced(self.fitness.fault)
         delay = part.restarts.delay_s()
         if delay:
             with contextlib.suppress(TimeoutError):
@@ -217,6 +222,11 @@ class Engine(Service):
         grant = self.session.grant(part.number)
         if had and grant is not None and grant.ending is not None:
             log.info("gave partition %d, epoch %d: %s", part.number, had, grant.ending.value)
+
+    def _topics_changed(self, reason: str) -> None:
+        """Every partition is given back, and none is taken any more (see `begin`)."""
+        for part in list(self.owned.values()):
+            part.halt(Fenced(reason))
 
     # -- workers
 

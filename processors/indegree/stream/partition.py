@@ -151,6 +151,10 @@ class Partition:
 
     # -- news from outside
 
+    def halt(self, error: BaseException) -> None:
+        """Ends this ownership."""
+        self._channel._throw(error)
+
     def worker_lost(self, instance: str) -> None:
         """A worker is gone for good."""
         if self._live is not None:

@@ -67,6 +67,7 @@ class Workers(Service):
         self._topic = Topics(settings.cluster).workers
         self.started_at = monotonic()
         self._silent_until = float("-inf")  # until then the broker did not answer
+        self.arrivals = 0  # counts the instances that have come: each may have code that others lack
         self.complete = asyncio.Event()  # all that stood on the topic at our start has been read
 
     # -- reading the table
@@ -143,6 +144,8 @@ class Workers(Service):
         before = self._known.get(worker.instance)
         known = Known(worker, self._monotonic(), live or (before is not None and before.live))
         self._known[worker.instance] = known
+        if before is None or (live and not before.live):
+            self.arrivals += 1
         if before is None and live:
             log.info("worker %s serves %s, %d slots", worker.instance, [q.name for q in worker.queues], worker.slots)
         self._index()
