@@ -421,7 +421,7 @@ def test_a_queue_without_a_worker_is_said_by_doctor_and_show_and_the_run_goes_on
     says(shown, "lift", "QUEUED", "no worker serves queue 'heavy'", "--queue heavy")
     place.worker("later_flows", "--queue", "heavy", "--slots", "2")
     assert place.ended(run) == "SUCCESS"
-    assert [attempt for _, task, attempt in place.story(run) if task == "lift"] == [1, 1, 1]
+    assert {attempt for _, task, attempt in place.story(run) if task == "lift"} == {1}
 
 
 @pytest.mark.usefixtures("healthy")

@@ -104,7 +104,9 @@ def test_a_bare_script_starts_runs_by_key_and_reads_each_to_its_end(place: Whole
         assert {record["partition"] for record in records} == {int(run_id.rsplit("-", 1)[1])}
         assert records[-1]["headers"]["ce_type"] == "indegree.run.success"
         assert records[-1]["headers"]["ce_subject"] == run_id
-        outputs |= {record["output"] for record in records if record["type"] == "task.success" and record["task_id"] == "plus"}
+        outputs |= {
+            record["output"] for record in records if record["type"] == "task.success" and record["task_id"] == "plus"
+        }
     assert outputs == {2 * n + 1 for n in range(40)}
     assert len({run_id.rsplit("-", 1)[1] for run_id in runs}) > 1, "its partitioner has spread the keys"
 
@@ -115,7 +117,11 @@ def test_kcat_starts_a_run_and_reads_its_progress(place: Whole) -> None:
     trigger = {"start": {"workflow": "pair", "params": {"n": 20}, "request_id": request}}
     kcat = ["kcat", "-q", "-b", servers]
     sent = subprocess.run(
-        [*kcat, "-P", "-t", f"{cluster}.triggers"], input=json.dumps(trigger), text=True, capture_output=True, timeout=30
+        [*kcat, "-P", "-t", f"{cluster}.triggers"],
+        input=json.dumps(trigger),
+        text=True,
+        capture_output=True,
+        timeout=30,
     )
     assert (sent.returncode, sent.stderr) == (0, "")
 

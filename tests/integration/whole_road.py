@@ -226,24 +226,32 @@ class Whole:
 
 @contextlib.contextmanager
 def whole(
-    stack: Any, folder: Path, *, modules: dict[str, str], worker: list[str] | None, partitions: int = 2, **values: Any
+    stack: Any,
+    folder: Path,
+    *,
+    modules: dict[str, str],
+    worker: list[str] | None,
+    partitions: int = 2,
+    cluster: str = "",
+    **values: Any,
 ) -> Iterator[Whole]:
     """A cluster with an engine and, where `worker` gives its arguments, a worker. `modules`: name to source.
 
     Every workflow of the modules that the worker is given is deployed. Ends with the checker's verdict.
     """
-    settings = make_settings(stack.kafka, stack.etcd, f"w{uuid.uuid4().hex[:10]}", partitions, **values)
-    for name, source in modules.items():
-        (folder / f"{name}.py").write_text(source)
+    name = cluster or f"w{uuid.uuid4().hex[:10]}"
+    settings = make_settings(stack.kafka, stack.etcd, name, partitions, **values)
+    for module, source in modules.items():
+        (folder / f"{module}.py").write_text(source)
     place = Whole(
         settings, folder, stream_road.Road(settings, folder), cli_road.Road(settings, folder), ProgressTail(settings)
     )
     try:
         place.engine()
         if worker is not None:
-            for name in worker:
-                if name in modules:
-                    done = place.commands.command("workflow", "deploy", name)
+            for module in worker:
+                if module in modules:
+                    done = place.commands.command("workflow", "deploy", module)
                     assert done.returncode == 0, done.stderr
             place.worker(*worker)
         yield place

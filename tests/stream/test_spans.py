@@ -11,9 +11,11 @@ from opentelemetry.trace import Tracer
 
 from indegree.events import trace
 from indegree.events.given_ids import GivenIds
+from indegree.events.run_ids import partition_of_key
 from indegree.events.topics import Topics
 from indegree.stream.spans import MAX_LINKS, PartitionSpans, Spans
 from indegree.v1.task_pb2 import Result, Task
+from indegree.v1.trigger_pb2 import Command
 from tests.engine import road as roads
 from tests.engine.road import Road, workflow
 
@@ -210,3 +212,27 @@ def test_a_fault_of_telemetry_is_no_fault_of_the_run(sent: Sent, monkeypatch: py
     run_id = road.start(workflow({"id": "a"}))
     road.ok("a")
     assert road.state(run_id) == "SUCCESS"
+
+
+def test_an_attempt_whose_worker_is_lost_has_its_span_from_the_engine(sent: Sent) -> None:
+    road = Traced(sent.spans)
+    road.start(workflow({"id": "a"}))
+    road.started("a")
+    road.core.worker_lost("w1")
+    road.step()
+    span = sent.of("a")
+    assert not span.status.is_ok
+    assert span.attributes is not None
+    assert (span.attributes["error.type"], span.attributes["indegree.state"]) == ("worker_lost", "FAILED")
+
+
+def test_a_start_that_lands_elsewhere_keeps_its_context(sent: Sent) -> None:
+    here, there = Road(0, 2), Road(1, 2)
+    definition = workflow({"id": "a"})
+    keys = (f"k{i}" for i in range(100))
+    key = next(k for k in keys if partition_of_key("idempotency", "w", k, 2) == 1)
+    here.start(definition, idempotency_key=key)
+    (entry,) = [entry for effects in here.effects for entry in effects.outbox]
+    there.command(Command.FromString(entry.data), definition)
+    (run,) = there.core.runs()
+    assert run.traceparent == roads.TRACE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -107,3 +108,27 @@ async def test_threads_that_a_function_starts_have_its_context_and_their_output_
         inheriting.uninstall()
     assert output(result) == [TRACE, TRACE]
     assert result.log == "from a thread of its own\n" * 2
+
+
+async def test_what_a_thread_prints_after_its_attempt_has_ended_goes_to_the_workers_own_output(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    go, said = threading.Event(), threading.Event()
+
+    def outlived() -> None:
+        def late() -> None:
+            go.wait(10)
+            print("too late")
+            said.set()
+
+        threading.Thread(target=late, daemon=True).start()
+
+    inheriting.install()
+    try:
+        async with bench({"outlived": outlived}) as b:
+            assert (await b.run(call("outlived"))).kind == Result.SUCCEEDED
+            go.set()
+            assert await asyncio.to_thread(said.wait, 10)
+    finally:
+        inheriting.uninstall()
+    assert "too late" in capsys.readouterr().out

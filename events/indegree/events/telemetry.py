@@ -12,6 +12,7 @@ Trace *context* does not depend on this: it travels inside the records (`indegre
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import threading
 import time
@@ -21,8 +22,11 @@ from opentelemetry import trace as api
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags, Tracer, TraceState
 
+log = logging.getLogger(__name__)
+
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _SHUTDOWN_S = 5.0
+_SEND_EVERY_MS = 1_000  # the SDK's 5 s is much to lose when a process is killed
 
 __all__ = [
     "Link",
@@ -42,7 +46,7 @@ __all__ = [
 
 _samples: Callable[[int], bool] | None = None  # the configured sampler's answer for a root of this trace id
 _asked = float("-inf")
-_provider: api.TracerProvider | None = None
+_tracer: Tracer | None = None
 
 
 def wanted(environ: Mapping[str, str] | None = None) -> bool:
@@ -84,8 +88,16 @@ def configure(service: str, instance: str = "") -> Tracer | None:
         else:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
+            asked = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get(
+                "OTEL_EXPORTER_OTLP_PROTOCOL"
+            )
+            if asked not in (None, "", "http/protobuf"):
+                log.warning(
+                    "OTEL_EXPORTER_OTLP_PROTOCOL = %s: spans go out as http/protobuf (usually port 4318)", asked
+                )
             exporter = OTLPSpanExporter()
-        provider.add_span_processor(BatchSpanProcessor(exporter))
+        delay = None if "OTEL_BSP_SCHEDULE_DELAY" in os.environ else _SEND_EVERY_MS
+        provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=delay))
         api.set_tracer_provider(provider)
     if not isinstance(provider.id_generator, GivenIds):
         provider.id_generator = GivenIds(provider.id_generator)  # type: ignore[assignment]
@@ -103,13 +115,14 @@ def samples(traceparent: str) -> bool:
 
 def tracer() -> Tracer | None:
     """A tracer of the process's provider, or None where nobody has set one. Asks once a second at most."""
-    global _asked, _provider
+    global _asked, _tracer
     now = time.monotonic()
     if now - _asked > 1.0:
         found = api.get_tracer_provider()
-        _provider = None if isinstance(found, api.ProxyTracerProvider | api.NoOpTracerProvider) else found
+        none = isinstance(found, api.ProxyTracerProvider | api.NoOpTracerProvider)
+        _tracer = None if none else found.get_tracer("indegree")
         _asked = now
-    return _provider.get_tracer("indegree") if _provider is not None else None
+    return _tracer
 
 
 def start_with_id(

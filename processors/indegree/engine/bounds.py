@@ -14,6 +14,7 @@ from indegree.v1.value_pb2 import Error
 
 MAX_TIME_MS = 253_402_300_799_999
 """The last millisecond of the year 9999: later times have no text."""
+LOG_CUT = "[... cut ...]\n"
 
 
 def text(value: str) -> str:
@@ -44,8 +45,10 @@ def cut_error(error: Error, limits: Limits) -> Error:
 
 
 def cut_log(log: str, limits: Limits) -> str:
-    """The end of captured output."""
-    return log if len(log) * 4 <= limits.log_bytes else log[-limits.log_bytes // 4 :]
+    """The end of captured output, with a mark in front where it is cut here. A worker marks what it has cut itself."""
+    if len(log) * 4 <= limits.log_bytes or len(log.encode("utf-8", "replace")) <= limits.log_bytes:
+        return log
+    return LOG_CUT + log[-(limits.log_bytes // 4) :]
 
 
 def bounded_origin(origin: Origin, limits: Limits) -> Origin:

@@ -15,8 +15,9 @@ from indegree.engine import decide
 from indegree.engine.bounds import text
 from indegree.engine.draft import Draft
 from indegree.engine.kinds import Kind
+from indegree.engine.plan import plan_of
 from indegree.engine.records import Builder
-from indegree.engine.starts import decide_start, forward, unknown, unsupported
+from indegree.engine.starts import decide_start, forward, unknown
 from indegree.engine.state import WORKFLOWS
 from indegree.events.definition import Definition
 from indegree.events.run_ids import InvalidId, is_id, partition_of_key, partition_of_run
@@ -163,7 +164,7 @@ def _deploy(draft: Draft, command: Command, deploy: Deploy, definition: Definiti
             "before it is deployed"
         )
     else:
-        problem = unsupported(definition)
+        problem = plan_of(definition).unsupported
         other = windows.labels.get((workflow, label)) if label else None
         if not problem and other not in (None, version):
             problem = (
@@ -196,7 +197,7 @@ def _activate(draft: Draft, command: Command, activate: Activate, definition: De
     if not version or definition is None or definition.id != workflow or definition.hash != version:
         _refuse_deploy(draft, command, workflow, version, label, unknown(workflow, version, label))
         return
-    problem = unsupported(definition)
+    problem = plan_of(definition).unsupported
     if problem:
         _refuse_deploy(draft, command, workflow, version, label, problem)
         return

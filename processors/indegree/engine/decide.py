@@ -21,6 +21,7 @@ from indegree.engine.scope import scope_of
 from indegree.engine.state import Attempt, Run
 from indegree.engine.states import RETRYING, RUNNING
 from indegree.events import json_values
+from indegree.events.durations import format_duration
 from indegree.events.expressions import EvaluationError, truthy
 from indegree.v1.value_pb2 import Error
 
@@ -178,17 +179,15 @@ def due(draft: Draft, builder: Builder, owner: Attempt | Run) -> None:
         pass  # it is on `pending`, to be cancelled
     elif state == RUNNING:
         draft.stop(run.run_id, task, owner.number, owner.generation, owner.worker, "timeout")
-        limit = run.plan.timeout_ms[task]
-        error = Error(type="timeout", message=f"the attempt took longer than its timeout of {limit} ms")
+        limit = format_duration(run.plan.timeout_ms[task])
+        error = Error(type="timeout", message=f"the attempt took longer than its timeout of {limit}")
         attempt_failed(draft, owner, "timeout", error, started_ms=owner.started_ms, finished_ms=draft.state.time_ms)
     elif state == RETRYING:
         draft.emit(Kind.TASK_QUEUED, run.run_id, task=task, attempt=owner.number, generation=owner.generation)
     else:
         if owner.holder:
             draft.stop(run.run_id, task, owner.number, owner.generation, owner.holder, "timeout")
-        limit = run.plan.queue_timeout_ms[task]
-        error = Error(
-            type="queue_timeout", message=f"no worker began the attempt within its queue_timeout of {limit} ms"
-        )
+        limit = format_duration(run.plan.queue_timeout_ms[task])
+        error = Error(type="queue_timeout", message=f"no worker began the attempt within its queue_timeout of {limit}")
         attempt_failed(draft, owner, "queue_timeout", error)
     advance(draft, builder, run)

@@ -43,6 +43,7 @@ class Plan:
     timeout_ms, queue_timeout_ms: 0 for none
     retry:     RetryPolicy of each task
     run_timeout_ms: 0 for none
+    unsupported: why this release cannot run it, or ""
     recipes:   how task records are made, by task: a cache that records.py fills
     """
 
@@ -67,6 +68,7 @@ class Plan:
         "run_timeout_ms",
         "tasks",
         "timeout_ms",
+        "unsupported",
         "version",
         "when",
         "workflow",
@@ -97,7 +99,16 @@ class Plan:
         self.queue_timeout_ms = [task.queue_timeout_ms or 0 for task in tasks]
         self.retry: list[RetryPolicy] = [task.retry for task in tasks]
         self.run_timeout_ms: int = definition.timeout_ms or 0
+        self.unsupported = _unsupported(definition)
         self.recipes: dict[int, object] = {}
+
+
+def _unsupported(definition: Definition) -> str:
+    found = definition.unsupported()
+    if not found:
+        return ""
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    return f"not supported yet in this release: {', '.join(found[:5])}{more}; workflow {definition.id!r} cannot be run"
 
 
 _PLANS: WeakValueDictionary[str, Plan] = WeakValueDictionary()

@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from indegree.engine.kinds import Kind
+from indegree.engine.plan import Plan
 from indegree.engine.state import Run
 from indegree.v1.progress_pb2 import Progress
 
@@ -66,7 +67,7 @@ class Projection:
     records: made so far; partition, epoch, seq, time_ms: of the frame
     """
 
-    __slots__ = ("_failed", "epoch", "partition", "records", "seq", "time_ms")
+    __slots__ = ("_base", "_failed", "_plan", "epoch", "partition", "records", "seq", "time_ms")
 
     def __init__(self, partition: int, epoch: int, seq: int, time_ms: int) -> None:
         self.partition = partition
@@ -75,6 +76,8 @@ class Projection:
         self.time_ms = time_ms
         self.records: list[Progress] = []
         self._failed: Event | None = None  # the ATTEMPT_FAILED right before
+        self._plan: Plan | None = None  # that `_base` is made for
+        self._base = Progress()
 
     def add(self, event: Event, run_id: str, run: Run | None) -> None:
         """Adds the records of `event`, which has been applied; `run` is what `apply` returned."""
@@ -97,20 +100,23 @@ class Projection:
 
     def _task(self, event: Event, kind: int, named: tuple[str, str], run: Run) -> None:
         plan = run.plan
+        if plan is not self._plan:
+            self._plan = plan
+            self._base = Progress(workflow=plan.workflow, version=plan.version, time_ms=self.time_ms)
+            self._base.log.epoch = self.epoch
+            self._base.log.seq = self.seq
+        record = Progress()
+        record.CopyFrom(
+            self._base
+        )  # what all tasks of a version share in one frame: a third faster than field by field
         position = run.position
-        record = Progress(
-            id=f"{run.run_id}/{position}",
-            type=named[0],
-            run_id=run.run_id,
-            workflow=plan.workflow,
-            version=plan.version,
-            task_id=plan.ids[event.task],
-            attempt=event.attempt,
-            state=named[1],
-            position=position,
-            time_ms=self.time_ms,
-            traceparent=run.traceparent,
-        )
+        record.id = f"{run.run_id}/{position}"
+        record.type, record.state = named
+        record.run_id = run.run_id
+        record.task_id = plan.ids[event.task]
+        record.attempt = event.attempt
+        record.position = position
+        record.traceparent = run.traceparent
         if kind == Kind.TASK_SUCCEEDED:
             if event.HasField("value"):
                 record.output.CopyFrom(event.value)
@@ -122,7 +128,8 @@ class Projection:
             record.started_ms = event.started_ms
         elif kind != Kind.TASK_QUEUED:
             self._end_of_attempt(record, event, kind)
-        self._place(record)
+        record.log.index = len(self.records)
+        self.records.append(record)
 
     def _end_of_attempt(self, record: Progress, event: Event, kind: int) -> None:
         record.reason = event.reason

@@ -209,9 +209,9 @@ def _judge(draft: Draft, start: Start, definition: Definition | None, given: dic
     """The plan and the bound parameters. Raises Refused."""
     if definition is None or definition.id != start.workflow:
         raise Refused(unknown(start.workflow, start.version, start.label))
-    problem = unsupported(definition)
-    if problem:
-        raise Refused(problem)
+    plan = plan_of(definition)
+    if plan.unsupported:
+        raise Refused(plan.unsupported)
     try:
         params = json_values.dumps(definition.bind_params(given))
     except ParameterError as error:
@@ -221,7 +221,7 @@ def _judge(draft: Draft, start: Start, definition: Definition | None, given: dic
             f"the parameters with their defaults are {len(params)} bytes, the limit is {draft.limits.value_bytes} "
             "(limits.value_bytes)"
         )
-    return plan_of(definition), params
+    return plan, params
 
 
 def unknown(workflow: str, version: str, label: str) -> str:
@@ -233,15 +233,6 @@ def unknown(workflow: str, version: str, label: str) -> str:
     return (
         f"workflow {workflow!r} is not known, or has no active version: deploy it first (indegree workflow deploy FILE)"
     )
-
-
-def unsupported(definition: Definition) -> str:
-    """Why a definition cannot run in this release, or ""."""
-    found = definition.unsupported()
-    if not found:
-        return ""
-    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-    return f"not supported yet in this release: {', '.join(found[:5])}{more}; workflow {definition.id!r} cannot be run"
 
 
 def _refuse(draft: Draft, start: Start, run_id: str, origin: Origin, reason: str) -> None:

@@ -27,7 +27,7 @@ from indegree.events import telemetry
 from indegree.events.admin import Cluster, ensure_topics
 from indegree.events.settings import Settings
 from indegree.events.topics import Topics
-from indegree.stream.engine import Engine
+from indegree.stream.engine import Engine, engine_id
 from indegree.stream.pages import add_pages
 from indegree.stream.preflight import etcd_answers, page_port
 from indegree.stream.transport import BatchSchema, PartitionAgent, Transport
@@ -83,6 +83,7 @@ class EngineWorker(faust.Worker):
 
 def build(settings: Settings, cluster: Cluster, queues: Collection[str] = ("default",)) -> tuple[EngineApp, Engine]:
     """The app and its engine, not started. Call it where the event loop's policy is set."""
+    settings = settings.with_values(engine__id=engine_id(settings))  # one, for etcd, the log and the spans
     topics = Topics(settings.cluster)
     port = page_port(settings)
     app = EngineApp(

@@ -98,10 +98,11 @@ class Dispatcher:
 
     def _room(self, queue: str, used: dict[str, int]) -> _Room:
         room: _Room = []
+        topic = self._topics.tasks(queue)
         for known, partition in self._workers.serving(queue):
             instance = known.worker.instance
             free = known.allowance - used.get(instance, 0)
-            if free > 0:
+            if free > 0 and self._outbound.knows(topic, partition):
                 room.append((-free, instance, partition))
         heapq.heapify(room)
         return room

@@ -110,6 +110,7 @@ class Engine(Service):
             warm_s=int(settings.engine.lease_ttl_s) / 2,
         )  # fmt: skip
         outbound = Outbound(lambda: self.app.producer.kafka)
+        outbound.learned = self._worker_news
         spans = Spans(self._tracer, self.topics) if self._tracer is not None else None
         self.dispatcher = Dispatcher(self.id, self.topics, self.workers, outbound, spans)
         core_limits = limits(settings)

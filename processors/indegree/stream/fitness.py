@@ -1,7 +1,7 @@
 """Whether this engine can do its work: reach its logs, on topics that are as they were when it started.
 
-The session asks in every round, and etcd's leader gives nothing to a member that is not fit (it moves nothing
-either while nobody is). A topic that has another partition count than the cluster's is worse than an outage: run ids name their
+The session asks in every round, and etcd's leader gives nothing to a member that is not fit (it moves nothing either
+while nobody is). A topic with another partition count than the cluster's is worse than an outage: run ids name their
 partition, and records go where nobody looks. Then intake stops, for good, with the reason.
 """
 

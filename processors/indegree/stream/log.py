@@ -147,16 +147,18 @@ class LogReader:
     asked next: fetches wait for 5 ms only, and none is under way between two readings (the partition is paused).
     """
 
-    def __init__(self, settings: Settings, topic: str, partition: int, at: int = 0) -> None:
+    def __init__(self, settings: Settings, topic: str, partition: int, at: int = 0, others: Sequence[str] = ()) -> None:
         self.tp = TopicPartition(topic, partition)
         self.at = at
-        self._settings = settings
+        self._settings, self._others = settings, others
         self._kafka: AIOKafkaConsumer = kafka.consumer(
             settings, max_poll_records=_READ_RECORDS, fetch_max_wait_ms=_WAIT_MS
         )
 
     async def __aenter__(self) -> Self:
         await kafka.start(self._kafka, self._settings)
+        for topic in self._others:
+            await self._kafka._client.add_topic(topic)
         await kafka.assign(self._kafka, {self.tp: self.at})
         self._kafka.pause(self.tp)
         return self
@@ -176,7 +178,10 @@ class LogReader:
         return (await self.bounds_of([self.tp]))[0]
 
     async def bounds_of(self, tps: Sequence[TopicPartition]) -> list[tuple[int, int]]:
-        """(first offset, end) as of now of any topic-partitions, in their order."""
+        """(first offset, end) as of now of topic-partitions, in their order.
+
+        Quick for the topics named as `others`; for any other one the client looks for its leader first.
+        """
         begin, end = await asyncio.gather(self._kafka.beginning_offsets(tps), self._kafka.end_offsets(tps))
         return [(int(begin[tp]), int(end[tp])) for tp in tps]
 

@@ -11,16 +11,21 @@ whose record was not written would never run, so its partition has to start agai
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
 
 from indegree.events import kafka
 from indegree.events.kafka import Record
 
+log = logging.getLogger(__name__)
+
 Done = Callable[[], None]
+_ASK_AGAIN_S = 5.0
 
 
 class Ticket:
@@ -69,6 +74,9 @@ class Outbound:
     def __init__(self, producer: Callable[[], AIOKafkaProducer]) -> None:
         self._producer = producer
         self._lanes: dict[tuple[str, int], _Lane] = {}
+        self._asking: dict[str, asyncio.Task[None]] = {}
+        self.learned: Callable[[], None] = lambda: None
+        """Called when a topic that was asked for is known."""
         self.sent = 0
         self.backlog = 0
 
@@ -90,6 +98,33 @@ class Outbound:
         self.backlog += len(records)
         if lane.task is None:
             lane.task = asyncio.ensure_future(self._run(lane))
+
+    def knows(self, topic: str, partition: int) -> bool:
+        """Whether the topic has this partition, as far as is known; asks Kafka in the background where it is not.
+
+        To wait for a topic that nobody made would hold up its lane, and then end the partitions that sent to it.
+        """
+        found = self._producer().client.cluster.partitions_for_topic(topic)
+        if found is not None and partition in found:
+            return True
+        if topic not in self._asking:
+            self._asking[topic] = asyncio.ensure_future(self._ask(topic))
+        return False
+
+    async def _ask(self, topic: str) -> None:
+        try:
+            client = self._producer().client
+            await client.add_topic(topic)
+            await client.force_metadata_update()
+            if client.cluster.partitions_for_topic(topic):
+                self.learned()
+            else:
+                log.warning("a worker reads topic %s, which does not exist: nothing is sent there", topic)
+            await asyncio.sleep(_ASK_AGAIN_S)
+        except KafkaError as error:
+            log.debug("asking for topic %s: %s", topic, error)
+        finally:
+            del self._asking[topic]
 
     async def _run(self, lane: _Lane) -> None:
         try:

@@ -32,6 +32,8 @@ def add_pages(app: Any, engine: Engine, queues: Collection[str]) -> None:
 
     @app.page("/state")  # type: ignore[untyped-decorator]
     async def state(self: Any, request: Any) -> Any:
+        if getattr(engine, "services", None) is None:  # not started yet
+            return _json(self, {"engine": engine.id, "ready": False}, 503)
         return _json(self, engine_view(engine))
 
     @app.page("/runs/{run_id}")  # type: ignore[untyped-decorator]

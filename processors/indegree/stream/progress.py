@@ -12,7 +12,6 @@ What it must never do: produce a record of a frame that is not in force; reorder
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from aiokafka.structs import RecordMetadata
@@ -48,7 +47,7 @@ class ProgressLog:
         self._log = EventLog(settings, topic, partition)
         self._reader = LogReader(settings, topic, partition)
         self._reading: asyncio.Task[LogReader] | None = None
-        self._waiting: deque[Progress] = deque()
+        self._waiting: list[Progress] = []
         self._task: asyncio.Task[None] | None = None
         self._open = 0  # batches that are not acknowledged
         self._idle = asyncio.Event()
@@ -134,7 +133,10 @@ class ProgressLog:
     async def _run(self) -> None:
         try:
             while self._waiting and self._error is None:
-                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _AT_ONCE))]
+                if len(self._waiting) <= _AT_ONCE:
+                    batch, self._waiting = self._waiting, []
+                else:
+                    batch, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
                 last = position_of(batch[-1].log)
                 records = [self._encode(progress) for progress in batch]
                 futures = await kafka.append(self._log.producer, self._log.topic, self._log.partition, records)

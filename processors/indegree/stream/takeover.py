@@ -155,7 +155,7 @@ async def _take_over(
     inputs: Sequence[str],
 ) -> Owned:
     number = event_log.partition
-    async with LogReader(settings, event_log.topic, number) as reader:
+    async with LogReader(settings, event_log.topic, number, others=inputs) as reader:
         recovery = await _replay(reader, new_core)
         warm()
         while not grant.granted.is_set():

@@ -22,6 +22,7 @@ from aiokafka.errors import KafkaError
 from mode import Service
 
 from indegree.events import kafka
+from indegree.events.run_ids import is_name
 from indegree.events.settings import Settings
 from indegree.events.topics import Topics
 from indegree.v1.task_pb2 import Worker
@@ -177,5 +178,7 @@ class Workers(Service):
         by_queue: dict[str, list[tuple[Known, int]]] = {}
         for known in self._known.values():
             for queue in known.worker.queues:
+                if not is_name(queue.name):
+                    continue  # no topic can have that name
                 by_queue.setdefault(queue.name, []).append((known, queue.partition))
         self._by_queue = by_queue

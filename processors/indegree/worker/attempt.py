@@ -117,6 +117,11 @@ class Attempt:
             found = self._capture = Capture(self.log_bytes, self.mask)
         return found
 
+    @property
+    def over(self) -> bool:
+        """Its outcome is told, and its code has ended."""
+        return self.phase is Phase.OVER
+
     def begin(self) -> None:
         """Called by the lane just before user code runs."""
         self.started_ms = int(time.time() * 1000)

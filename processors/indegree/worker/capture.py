@@ -7,7 +7,8 @@ variable); output of nobody goes to the real stream. A handler on the root logge
 `Capture` keeps the last bytes only, and says where it was cut. Masking happens before cutting, on more than is kept, so
 that a secret at the cut does not show its end.
 
-Threads started by user code belong to it too, since they run in a copy of its context (`inheriting`).
+Threads started by user code belong to it too, since they run in a copy of its context (`inheriting`). What they print
+after its end goes to the worker's own output.
 """
 
 from __future__ import annotations
@@ -18,11 +19,20 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterable
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from indegree.worker.current import CURRENT
 from indegree.worker.plain_text import CUT_MARK, carriable
 from indegree.worker.secret_values import NOTHING, Masking
+
+if TYPE_CHECKING:
+    from indegree.worker.attempt import Attempt
+
+
+def _whose() -> Attempt | None:
+    """The attempt whose code runs here; None for a thread that has outlived it."""
+    attempt = CURRENT.get()
+    return None if attempt is None or attempt.over else attempt
 
 
 class Capture:
@@ -89,7 +99,7 @@ class AttributedStream(io.TextIOBase):
         self.real = real
 
     def write(self, text: str) -> int:
-        attempt = CURRENT.get()
+        attempt = _whose()
         if attempt is None:
             return self.real.write(text)
         attempt.capture.write(text)
@@ -99,7 +109,7 @@ class AttributedStream(io.TextIOBase):
         self.write("".join(lines))
 
     def flush(self) -> None:
-        if CURRENT.get() is None:
+        if _whose() is None:
             self.real.flush()
 
     @property
@@ -119,7 +129,7 @@ class AttributedStream(io.TextIOBase):
         return self.real.fileno()
 
     def isatty(self) -> bool:
-        return CURRENT.get() is None and self.real.isatty()
+        return _whose() is None and self.real.isatty()
 
     def writable(self) -> bool:
         return True
@@ -130,7 +140,7 @@ class _AttributedBytes(io.RawIOBase):
         self._real = real
 
     def write(self, data: Any) -> int:
-        attempt = CURRENT.get()
+        attempt = _whose()
         if attempt is None:
             return int(self._real.buffer.write(data))
         attempt.capture.write(bytes(data))
@@ -148,7 +158,7 @@ class AttributedLog(logging.Handler):
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        attempt = CURRENT.get()
+        attempt = _whose()
         if attempt is None or _prints_already():
             return
         try:
