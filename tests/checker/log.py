@@ -343,9 +343,6 @@ class Log:
                 "result of another attempt",
                 f"{name_of(event)} {run.run_id} task {event.task}: results {offset} is {found}",
             )
-        elif result.worker != event.worker and event.kind == Event.ATTEMPT_FAILED:
-            # Sent twice, and failed unbound: the engine names whom it asked last. Nothing hangs on it.
-            self.v.counts["failed attempts under the name of another worker"] += 1
         elif result.worker != event.worker:
             self.bad("result of another worker", f"{name_of(event)} {run.run_id} task {event.task}: results {offset}")
         elif event.kind == Event.TASK_SUCCEEDED and result.kind != Result.SUCCEEDED:

@@ -165,5 +165,9 @@ def test_the_table_manager_only_waits_updates_channels_and_starts_recovery_when_
     assert "await self.recovery.start()" in source
 
 
+def test_the_workers_last_task_only_waits() -> None:
+    assert "await asyncio.sleep(1.0)" in inspect.getsource(faust.Worker._sentinel_task)
+
+
 def test_the_worker_stops_on_a_signal_by_a_method_that_can_be_replaced() -> None:
     assert parameters(faust.Worker._stop_on_signal) == ["self", "signal"]

@@ -137,7 +137,7 @@ class Place(Road):
             return found if any(r["type"] in ("run.success", "run.failed", "run.cancelled") for r in found) else []
 
         found = wait_until(all_there, f"run {run_id} ends", 60)
-        assert found[-1]["type"] == "run.success", found[-1]
+        assert found[-1]["type"] == "run.success", "\n".join(map(str, found))
         return {r["task_id"]: r.get("output") for r in found if r["type"] == "task.success"}
 
 

@@ -126,6 +126,7 @@ def attempt_failed(
     error: Error | None,
     *,
     final: str = "",
+    worker: str = "",
     started_ms: int = 0,
     finished_ms: int = 0,
     log: str = "",
@@ -133,11 +134,12 @@ def attempt_failed(
     """An attempt has failed: it is tried again after a delay, or the task is FAILED.
 
     `final`: not to be tried again whatever the policy says, and the reason of the task's failure.
+    `worker`: who said so (an unbound attempt may have been sent to two); empty: whoever holds it.
     """
     run, task = attempt.run, attempt.task
     run_id, number = run.run_id, attempt.number
     policy = run.plan.retry[task]
-    worker = attempt.worker or attempt.holder
+    worker = worker or attempt.worker or attempt.holder
     fields: dict[str, object] = {"error": cut_error(error, draft.limits)} if error is not None else {}
     if log:
         fields["log"] = cut_log(log, draft.limits)

@@ -75,6 +75,7 @@ def decide_result(draft: Draft, builder: Builder, result: Result) -> str:
             attempt,
             reason,
             error,
+            worker=result.worker,
             started_ms=result.started_ms,
             finished_ms=result.finished_ms,
             log=result.log,
@@ -91,6 +92,7 @@ def decide_result(draft: Draft, builder: Builder, result: Result) -> str:
             attempt,
             "worker_lost",
             Error(type="stopped", message="its worker stopped the attempt though the engine had not asked for it"),
+            worker=result.worker,
             started_ms=result.started_ms,
             finished_ms=result.finished_ms,
             log=result.log,
@@ -148,6 +150,7 @@ def _succeeded(draft: Draft, attempt: Attempt, result: Result) -> None:
             "error",
             Error(type="result", message=problem, permanent=True),
             final=problem,
+            worker=result.worker,
             started_ms=result.started_ms,
             finished_ms=result.finished_ms,
             log=result.log,
@@ -188,7 +191,15 @@ def _problem(draft: Draft, result: Result) -> str:
 def _rejected(draft: Draft, attempt: Attempt, result: Result, state: int) -> None:
     error = result.error if result.HasField("error") else Error(type="rejected", message="the worker lacks the code")
     if state == RUNNING:  # it had said `started`: then this is a failure like any other
-        attempt_failed(draft, attempt, "error", error, started_ms=result.started_ms, finished_ms=result.finished_ms)
+        attempt_failed(
+            draft,
+            attempt,
+            "error",
+            error,
+            worker=result.worker,
+            started_ms=result.started_ms,
+            finished_ms=result.finished_ms,
+        )
         return
     limits = draft.limits
     delay = min(limits.rejected_delay_ms << min(attempt.rejections, 30), limits.rejected_max_delay_ms)

@@ -75,6 +75,9 @@ class EngineWorker(faust.Worker):
         if self._ready is not None:
             self._ready(self._engine.address)
 
+    async def _sentinel_task(self) -> None:
+        """mode waits a second here, at the very end, for nothing."""
+
     async def _stop_on_signal(self, signal: signal.Signals) -> None:
         log.info("engine %s stops (%s)", self._engine.id, signal.name)
         await self._engine.drain()
