@@ -79,6 +79,10 @@ def here() -> str:
 """
 
 
+def says(text: str, *words: str) -> None:
+    assert [word for word in words if word not in text] == [], text
+
+
 # Definitions: they never reach a cluster ------------------------------------------------------------------------------
 
 
@@ -178,6 +182,23 @@ def test_a_function_that_no_worker_could_import_is_refused_when_built(
     assert [word for word in words if word not in said] == [], said
 
 
+def test_run_says_which_functions_of_a_file_cannot_be_imported_before_anything_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tasks = [
+        task(id="a", python="no_such_package.flow:load"),
+        task(id="b", python="json:lods"),
+        task(id="c", python="json:JSONDecoder"),
+    ]
+    Path("flow.yaml").write_text("id: w\ntasks:\n" + "".join(f"  - {text}\n" for text in tasks))
+    assert call(["workflow", "check", "flow.yaml"]) == 0, "it may well be importable where the worker runs"
+    assert call(["run", "flow.yaml"]) == 2
+    said = capsys.readouterr().err
+    says(said, "task 'a'", "'no_such_package.flow' cannot be imported", "or put its folder on PYTHONPATH")
+    says(said, "task 'b'", "'json' has no 'lods'", "did you mean 'loads'?", "task 'c'", "not a function")
+
+
 # The cluster ----------------------------------------------------------------------------------------------------------
 
 
@@ -195,10 +216,6 @@ def healthy(place: Whole) -> Iterator[None]:
     """Ten runs in their middle on the same partition."""
     with place.ten_runs(P):
         yield
-
-
-def says(text: str, *words: str) -> None:
-    assert [word for word in words if word not in text] == [], text
 
 
 def refused(place: Whole, partition: int = P, **start: Any) -> str:
@@ -246,7 +263,7 @@ def test_params_that_are_not_json_or_too_large_or_of_another_type_are_refused(pl
 
 
 @pytest.mark.usefixtures("healthy")
-def test_a_result_that_is_not_json_or_too_large_fails_its_task_with_the_path(place: Whole) -> None:
+def test_a_result_that_is_not_json_or_too_large_fails_its_task_with_the_path(place: Whole) -> None:  # row 50
     runs = {what: place.start("outputs", {"what": what}, P) for what in ("a set", "nan", "too large")}
     assert {place.ended(run) for run in runs.values()} == {"FAILED"}
     errors = {what: place.wait_for(run, "task.failed")["error"]["message"] for what, run in runs.items()}
@@ -256,7 +273,7 @@ def test_a_result_that_is_not_json_or_too_large_fails_its_task_with_the_path(pla
 
 
 @pytest.mark.usefixtures("healthy")
-def test_a_trigger_neither_protobuf_nor_json_and_a_misspelt_one_are_dead_letters(place: Whole) -> None:
+def test_a_trigger_neither_protobuf_nor_json_and_a_misspelt_one_are_dead_letters(place: Whole) -> None:  # row 47
     before = {line["offset"] for line in place.lines("dead-letters", "list")}
     bad = [b"\x00\xff{", b'{"start": {"workflow": "typed"', b'{"start": {"workflo": "typed"}}', b"{}"]
     offsets = place.kafka.produce("triggers", [(P, b"key", data) for data in bad])
@@ -277,7 +294,7 @@ def test_a_trigger_neither_protobuf_nor_json_and_a_misspelt_one_are_dead_letters
 
 
 @pytest.mark.usefixtures("healthy")
-def test_a_tombstone_is_skipped_and_counted(place: Whole) -> None:
+def test_a_tombstone_is_skipped_and_counted(place: Whole) -> None:  # CASES row 48
     def counted() -> float:
         lines = str(place.page("/metrics")[1]).splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("indegree_tombstones_total"))

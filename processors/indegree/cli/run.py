@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
+from pathlib import Path
 
 import click
 
@@ -52,6 +54,8 @@ def run(target: str, pairs: tuple[str, ...], source: str | None, slots: int, tim
         raise click.UsageError(f"{target}: not supported yet in this release: {', '.join(missing)}")
     params = read_params(pairs, source, found.definition)
     found.definition.bind_params(params)
+    if not found.module:
+        _import_functions(found, target)
     for note in found.notes:
         now.out.note(f"{target}: {note}")
     with alone(now.settings, now.out) as place:
@@ -60,6 +64,30 @@ def run(target: str, pairs: tuple[str, ...], source: str | None, slots: int, tim
         except KeyboardInterrupt:
             now.out.note("interrupted: the run was cancelled")
             return Exit.CANCELLED
+
+
+def _import_functions(target: Target, name: str) -> None:
+    """Imports what a file names. Our worker is the only one: what it cannot import would be waited for without end.
+
+    Raises click.UsageError with every function that cannot be had.
+    """
+    from indegree.worker.functions import Functions, Refused
+
+    wanted = {task.id: task.python for task in target.definition.tasks if task.python is not None}
+    if not wanted:
+        return
+    for folder in (str(Path.cwd()), str(target.folder)):
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+    functions = Functions(allow=[python.partition(":")[0] for python in wanted.values()])
+    problems = []
+    for task_id, python in wanted.items():
+        try:
+            functions.find(python)
+        except Refused as problem:
+            problems.append(f"\n  task {task_id!r}: {problem}")
+    if problems:
+        raise click.UsageError(f"{name}: not all functions can be imported:{''.join(problems[:20])}")
 
 
 async def _run(

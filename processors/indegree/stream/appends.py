@@ -84,7 +84,12 @@ class Appends:
     async def send(self, frame: Frame, effects: Effects) -> None:
         """Hands a frame over; waits while two are under way. Raises what ended the ownership."""
         await self._until(lambda: self.room)
-        entry = _Entry(await self._log.send(frame.SerializeToString()), frame, effects, time.monotonic())
+        try:
+            async with asyncio.timeout(self._timeout_s):  # aiokafka would wait longer for a broker that is away
+                future = await self._log.send(frame.SerializeToString())
+        except TimeoutError:
+            raise AppendUnknown(f"a frame could not be handed to Kafka within {self._timeout_s:g} s") from None
+        entry = _Entry(future, frame, effects, time.monotonic())
         self._inflight.append(entry)
         entry.future.add_done_callback(self._acknowledged)
         if self._watch is None:

@@ -198,8 +198,8 @@ class Engine(Service):
         if isinstance(error, (LogDamaged, PositionLost)):
             self.session.quarantine(number, f"{kind}: {error}")
             return True
-        part.restarts.failed(time.monotonic())
         external = isinstance(error, EXTERNAL)
+        part.restarts.failed(time.monotonic(), outage=external)
         log.warning(
             "partition %d stops: %s: %s; starts anew from the log in %.1f s",
             number, kind, error, part.restarts.delay_s(),

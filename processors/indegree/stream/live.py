@@ -101,7 +101,8 @@ class Live:
         self._suspect: tuple[int, int] | None = None  # the input that is being decided
         self._ends: list[int] | None = ends  # of the inputs as of the takeover, until they are read
         self._early: list[OutboxEntry] = []  # outbox entries of frames before that
-        self._lost_workers: list[str] = []
+        self._lost_workers: dict[str, int] = {}  # instance -> end of our results when we heard of it
+        self._hearing: set[asyncio.Task[None]] = set()
         self._woken = False  # a wake-up is in the stream and was not taken yet
         self._timer: asyncio.TimerHandle | None = None
         self._held = False  # triggers are paused
@@ -142,6 +143,8 @@ class Live:
                 await self._carefully(index, records)
             else:
                 await self._decide(index, records)
+            if self._lost_workers and self.serving:
+                await self._lose()
             await self._finish(len(records))
             if self._ends is not None:
                 await self._catch_up(self._ends)
@@ -226,13 +229,20 @@ class Live:
             self._suspect = None
 
     def _news(self) -> None:
-        """What no input brings: acknowledged outbox entries, lost workers."""
+        """What no input brings: acknowledged outbox entries."""
         for target, number in self._outbox.take_sent().items():
             self.core.sent(target, number)
-        if self.serving and self._lost_workers:
-            lost, self._lost_workers = self._lost_workers, []
-            for instance in lost:
-                self.core.worker_lost(instance)
+
+    async def _lose(self) -> None:
+        """Lost workers, once all is read that they may have said before: a result that lies unread beats the loss."""
+        read = await self._services.consumer().read_up_to(self._tps[RESULTS])
+        if self.core.full():
+            await self._cut()
+        for instance in [instance for instance, end in self._lost_workers.items() if end <= read]:
+            del self._lost_workers[instance]
+            self.core.worker_lost(instance)
+        if self._lost_workers:
+            asyncio.get_running_loop().call_later(_CATCH_UP_S, self.wake)
 
     async def _finish(self, inputs: int) -> None:
         """Timers that are due, then what is decidable, then the last frame of this step.
@@ -341,8 +351,19 @@ class Live:
             self._services.consumer().wake(self._channel, self._tps[0])
 
     def worker_lost(self, instance: str) -> None:
-        """A worker is gone for good: its attempts end in the next step."""
-        self._lost_workers.append(instance)
+        """A worker is gone for good: its attempts end once its last results are read."""
+        if instance not in self._lost_workers:
+            hearing = asyncio.ensure_future(self._hear_out(instance))
+            self._hearing.add(hearing)
+            hearing.add_done_callback(self._hearing.discard)
+
+    async def _hear_out(self, instance: str) -> None:
+        # It left after its last result was acknowledged; but `workers` may be read faster than `results`.
+        tp = self._tps[RESULTS]
+        try:
+            self._lost_workers[instance] = (await self._services.consumer().highwaters(tp))[tp]
+        except Exception as error:  # noqa: BLE001 - it ends this ownership: the next one reads it all anew
+            self.failed(error)
         self.wake()
 
     def _set_timer(self) -> None:

@@ -19,7 +19,7 @@ from indegree.ownership.errors import EtcdUnreachable
 from indegree.ownership.etcd import Etcd, Tls
 from indegree.ownership.membership import Membership
 
-_ETCD_WITHIN_S = 10.0  # as long as Kafka is waited for
+_ETCD_WITHIN_S = 5.0  # a supervisor starts us again; a person wants to know soon
 _AGAIN_S = 0.3
 
 

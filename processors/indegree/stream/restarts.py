@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 FIRST_S, LONGEST_S = 0.1, 30.0
+LONGEST_OUTAGE_S = 2.0  # while Kafka or etcd is away, which is no reason to be late when it comes back
 FORGET_S = 60.0
 TIMES = 3
 
@@ -35,16 +36,19 @@ class Restarts:
     """Inputs that are refused unread, with the reason."""
     careful: bool = False
     """One input a frame, each acknowledged before the next."""
+    _outage: bool = False
     _last_s: float = float("-inf")
     _at: Input | tuple[int, ...] | None = None
     _times: int = 0
 
     def delay_s(self) -> float:
         """How long the next start waits: 0 for the first."""
-        return min(FIRST_S * 2.0 ** (self.failures - 1), LONGEST_S) if self.failures else 0.0
+        longest = LONGEST_OUTAGE_S if self._outage else LONGEST_S
+        return min(FIRST_S * 2.0 ** min(self.failures - 1, 30), longest) if self.failures else 0.0
 
-    def failed(self, now_s: float) -> None:
-        """A start, or an ownership, ended by an error."""
+    def failed(self, now_s: float, outage: bool = False) -> None:
+        """A start, or an ownership, ended by an error; `outage`: Kafka or etcd was away."""
+        self._outage = outage
         if now_s - self._last_s > FORGET_S + LONGEST_S:
             self.failures = 0
         self._last_s = now_s

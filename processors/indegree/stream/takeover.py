@@ -40,7 +40,7 @@ from indegree.v1.progress_pb2 import Progress
 
 log = logging.getLogger(__name__)
 
-_TAIL = 64  # frames at the end that are asked where to begin
+_TAIL = 4  # frames at the end that are asked where to begin
 _WARM_S = 0.05  # how often the tail is read while the earlier owner still holds the partition
 
 
@@ -269,9 +269,9 @@ def _announcement(recovery: Recovery, epoch: int, owner: str, takeover_id: bytes
     frame = Frame(format=FORMAT, epoch=epoch, owner=owner, takeover_id=takeover_id, time_ms=time_ms)
     frame.next.extend(recovery.core.state.next)
     last = recovery.last
-    frame.recover_from.CopyFrom(
-        last.recover_from if last is not None and last.HasField("recover_from") else recovery.begin
-    )
+    if last is not None and last.HasField("recover_from"):
+        recovery.begin = last.recover_from  # it may have moved since we began to read
+    frame.recover_from.CopyFrom(recovery.begin)
     if recovery.acknowledged != NOWHERE:
         frame.progress.epoch, frame.progress.seq, frame.progress.index = recovery.acknowledged
     return frame

@@ -18,6 +18,7 @@ Private names of faust-streaming and aiokafka are used; tests/integration/test_s
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
@@ -35,11 +36,13 @@ from mode.supervisors import OneForOneSupervisor
 
 from indegree.events import kafka
 from indegree.events.settings import Settings
+from indegree.stream.log import abandon
 
 log = logging.getLogger(__name__)
 
 FULL = 4_000
 """Records that may wait for one topic-partition before its fetching pauses: about 100 ms of work."""
+_STOP_S = 2.0
 GETMANY_MS = 1_000
 """Longest wait for records; only bounds how soon a stop is seen."""
 
@@ -236,8 +239,10 @@ class OwnedConsumer(Consumer):
         return set(self._channels)
 
     async def on_stop(self) -> None:
-        await super().on_stop()
-        await self.kafka.stop()
+        try:
+            await asyncio.wait_for(self.kafka.stop(), _STOP_S)
+        except Exception as error:  # noqa: BLE001 - an error here would leave Faust hanging
+            log.warning("the consumer is dropped: %s: %s", type(error).__name__, error)
 
     async def perform_seek(self) -> None:
         return None
@@ -318,6 +323,16 @@ class OutputProducer(driver.Producer):
 
     def _new_producer(self, transactional_id: str | None = None) -> AIOKafkaProducer:
         return kafka.producer(cast(Transport, self.transport).settings)
+
+    async def on_stop(self) -> None:
+        """Like Faust's, but within two seconds: a producer's stop waits for ever while Kafka is away."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            try:
+                await asyncio.wait_for(producer.stop(), _STOP_S)
+            except Exception as error:  # noqa: BLE001 - what is unsent is sent by the next owner, from the log
+                log.warning("the output producer is dropped: %s: %s", type(error).__name__, error)
+                await abandon(producer)
 
     @property
     def kafka(self) -> AIOKafkaProducer:

@@ -17,6 +17,7 @@ from fnmatch import fnmatchcase
 from types import ModuleType
 from typing import Any
 
+from indegree.events.spelling import did_you_mean
 from indegree.worker.attempt import Attempt
 from indegree.worker.context import Context
 from indegree.worker.conversion import ArgumentError, Decode, decoder, hints
@@ -169,12 +170,16 @@ class Functions:
             try:
                 module = importlib.import_module(module_name)
             except Exception as error:
-                raise Refused(f"module {module_name!r} cannot be imported: {type(error).__name__}: {error}") from error
+                raise Refused(
+                    f"module {module_name!r} cannot be imported: {type(error).__name__}: {error}; install it where the "
+                    "worker runs, or put its folder on PYTHONPATH"
+                ) from error
         target: Any = module
         for part in path.split("."):
             target = getattr(target, part, None)
             if target is None:
-                raise Refused(f"module {module_name!r} has no {path!r}")
+                hint = did_you_mean(path, vars(module)) or "; write module:function of a function at its top level"
+                raise Refused(f"module {module_name!r} has no {path!r}{hint}")
         if not callable(target) or inspect.isclass(target):
             raise Refused(f"{name} is a {type(target).__name__}, not a function")
         owner = getattr(inspect.unwrap(target), "__module__", None)
