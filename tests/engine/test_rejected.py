@@ -1,4 +1,4 @@
-"""Who gets an attempt that workers have rejected: one that has not, while there is one; else it is tried again later."""
+"""Who gets an attempt that workers have rejected: one that has not, while there is one; else it is tried later."""
 
 from __future__ import annotations
 
