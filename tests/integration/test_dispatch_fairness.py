@@ -64,8 +64,11 @@ def test_a_high_priority_starts_within_three_tasks_of_a_thousand(place: Whole, e
     for number in range(1, engines):
         place.engine(f"e{number + 1}")
     low = [place.start("low", partition=number) for number in range(PARTITIONS)]
-    for run in low:
-        wait_until(lambda run=run: len(place.progress(run, "task.queued")) == LOW // PARTITIONS, "all are ready")
+
+    def ready() -> bool:
+        return all(len(place.progress(run, "task.queued")) == LOW // PARTITIONS for run in low)
+
+    wait_until(ready, "all are ready")
     place.wait_for(low[0], "task.success")  # they go by age: that of the others has not begun
     high = place.start("high", partition=0)
     assert place.ended(high) == "SUCCESS"

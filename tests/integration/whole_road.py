@@ -59,6 +59,11 @@ def end(hold: int) -> int:
 """
 
 
+def says(text: str, *words: str) -> None:
+    """Fails with the whole text and what is missing in it."""
+    assert [word for word in words if word not in text] == [], text
+
+
 class ProgressTail:
     """The progress topic as a stock consumer sees it, read a little further at each look. `records`: all so far."""
 
@@ -75,7 +80,7 @@ class ProgressTail:
         """All records so far, markers left out."""
         for message in self._consumer.consume(1_000, 0.05):
             assert message.error() is None, message.error()
-            record = json.loads(message.value()) | {"partition": message.partition()}
+            record = json.loads(message.value() or b"") | {"partition": message.partition()}
             if record["type"] != "marker":
                 self.records.append(record)
                 self._by_run.setdefault(record.get("run_id", ""), []).append(record)

@@ -3,6 +3,9 @@
 A topic with another partition count, or with settings under which acknowledged work could be lost, is refused with
 its name, the value, what it must be, and the way out. Nothing is changed behind anybody's back: only missing topics
 are made.
+
+The ids of the topics that hold work are recorded beside the partition count when the cluster is set up. A topic that
+was deleted and made anew keeps its name and looks empty: to go on with it would do old work again, or lose it.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, for_code
 from indegree.events import kafka
 from indegree.events.run_ids import is_name
 from indegree.events.settings import Settings
+from indegree.events.topic_ids import identities
 from indegree.events.topics import Partitions, Topic, Topics, required_settings
 from indegree.v1.workflow_pb2 import ClusterSettings
 
@@ -34,7 +38,10 @@ class TopicFault(Exception):
 
 @dataclass(slots=True)
 class Cluster:
-    """What was found: the partition count that keys are mapped by, and each topic's id as first seen."""
+    """What was found: the partition count that keys are mapped by, and the ids of the topics that hold work.
+
+    `topic_ids`: name to id; a topic whose id the brokers do not tell (before Kafka 2.8) is left out.
+    """
 
     partitions: int
     topic_ids: dict[str, str] = field(default_factory=dict)
@@ -79,7 +86,7 @@ async def ensure_topics(settings: Settings, queues: Collection[str] = ("default"
         present = set(await client.list_topics())
         missing = [name for name in names if name not in present]
         if missing:
-            partitions = await _recorded_partitions(settings) if topics.workflows in present else None
+            partitions = (await _recorded(settings)).partitions if topics.workflows in present else None
             new = []
             for name in missing:
                 topic = names[name]
@@ -98,8 +105,19 @@ async def ensure_topics(settings: Settings, queues: Collection[str] = ("default"
             if faults:
                 raise TopicFault("; ".join(faults))
             await _visible(client, names)
-    await _record_cluster(settings)
-    return await check_topics(settings, queues)
+    cluster = await check_topics(settings, queues)
+    await _record_cluster(settings, cluster)
+    return cluster
+
+
+async def accept_topics(settings: Settings) -> Cluster:
+    """Records the topics as they are now: after they were restored, or copied to another Kafka, with all offsets.
+
+    Raises TopicFault for every other fault, KafkaUnreachable. Engines that run have to be started again.
+    """
+    cluster = await check_topics(settings, (), any_ids=True)
+    await _record_cluster(settings, cluster, anew=True)
+    return cluster
 
 
 async def _visible(client: AIOKafkaAdminClient, names: Collection[str]) -> None:
@@ -120,11 +138,16 @@ async def _visible(client: AIOKafkaAdminClient, names: Collection[str]) -> None:
         await asyncio.sleep(0.05)
 
 
-async def check_topics(settings: Settings, queues: Collection[str] = ("default",)) -> Cluster:
-    """Compares partition counts and settings with what they must be. Raises TopicFault with every fault found."""
+async def check_topics(
+    settings: Settings, queues: Collection[str] = ("default",), *, any_ids: bool = False
+) -> Cluster:
+    """Compares partition counts, settings and ids with what they must be. Raises TopicFault with every fault found.
+
+    `any_ids`: the ids that are recorded do not count.
+    """
     topics = Topics(settings.cluster)
     names = {**topics.all(), **{topics.tasks(queue): topics.describe(topics.tasks(queue)) for queue in queues}}
-    recorded = await _recorded_partitions(settings)
+    recorded = await _recorded(settings)
     faults: list[str] = []
     async with _client(settings) as client:
         found = {t["topic"]: t for t in await client.describe_topics(list(names))}
@@ -133,7 +156,8 @@ async def check_topics(settings: Settings, queues: Collection[str] = ("default",
         for response in await client.describe_configs(resources):
             for resource in response.resources:
                 configs[resource[3]] = {entry[0]: entry[1] for entry in resource[4]}
-    cluster = Cluster(recorded or settings.topics.partitions)
+        ids = await identities(client._client, topics.of_work) or {}
+    cluster = Cluster(recorded.partitions or settings.topics.partitions)
     for name, topic in names.items():
         entry = found.get(name)
         if entry is None or entry["error_code"]:
@@ -159,7 +183,15 @@ async def check_topics(settings: Settings, queues: Collection[str] = ("default",
             actual = configs.get(name, {}).get(setting)
             if actual is not None and not _as_strong(setting, actual, value):
                 faults.append(f"topic {name}: {setting} = {actual}, must be {value}: alter the topic's configuration")
-        cluster.topic_ids[name] = str(entry.get("topic_id", ""))
+        if name in ids and ids[name].id:
+            cluster.topic_ids[name] = ids[name].id
+            known = recorded.topic_ids.get(name, "")
+            if known and known != ids[name].id and not any_ids:
+                faults.append(
+                    f"topic {name} was deleted and made anew since the cluster was set up (its id was {known}, now "
+                    f"{ids[name].id}): its records are gone, and offsets mean other ones; use another cluster name, or, "
+                    "if it was restored or copied with all its offsets, `indegree topics --accept`"
+                )
     if faults:
         raise TopicFault("; ".join(faults))
     return cluster
@@ -173,27 +205,32 @@ def _as_strong(setting: str, actual: str, wanted: str) -> bool:
     return actual == wanted
 
 
-async def _recorded_partitions(settings: Settings) -> int | None:
-    """The count under the key `cluster`, or None if nothing is recorded yet."""
+async def _recorded(settings: Settings) -> ClusterSettings:
+    """What stands under the key `cluster`; empty if nothing is recorded yet."""
     topic = Topics(settings.cluster).workflows
+    found = ClusterSettings()
     async with _client(settings) as client:
         if topic not in await client.list_topics():
-            return None
+            return found
     tp = TopicPartition(topic, 0)
     async with kafka.reading(settings, {tp: 0}, auto_offset_reset="earliest") as reader:
         ends = await reader.end_offsets([tp])
-        count: int | None = None
         async for _, records in kafka.read_range(reader, ends):
             for record in records:
                 if record.key == CLUSTER_KEY and record.value:
-                    count = ClusterSettings.FromString(record.value).partitions
-        return count
+                    found = ClusterSettings.FromString(record.value)
+    return found
 
 
-async def _record_cluster(settings: Settings) -> None:
-    if await _recorded_partitions(settings) is not None:
+async def _record_cluster(settings: Settings, cluster: Cluster, *, anew: bool = False) -> None:
+    """Adds what is not recorded yet; `anew`: the ids of today count, whatever stands there."""
+    recorded = await _recorded(settings)
+    wanted = ClusterSettings(partitions=cluster.partitions, format=1)
+    older, newer = (recorded, cluster) if anew else (cluster, recorded)
+    wanted.topic_ids.update({**older.topic_ids, **newer.topic_ids})
+    if wanted == recorded:
         return
-    value = ClusterSettings(partitions=settings.topics.partitions, format=1).SerializeToString()
+    value = wanted.SerializeToString(deterministic=True)
     client = kafka.producer(settings)
     await kafka.start(client, settings)
     try:

@@ -129,6 +129,11 @@ class Topics:
         """What an owner reads, in the order of Frame.next."""
         return self.triggers, self.commands, self.results
 
+    @property
+    def of_work(self) -> tuple[str, ...]:
+        """Those that hold what may not be lost: made anew under an old name, they must not be taken for the old ones."""
+        return *self.inputs, self.events, self.progress, self.payloads, self.workflows
+
     def all(self) -> dict[str, Topic]:
         """Full name to topic, without the task topics (those exist per queue)."""
         return {f"{self.cluster}.{topic.name}": topic for topic in _ALL}

@@ -29,15 +29,20 @@ from .session import IndegreeCommand, IndegreeGroup, Session, session
 
 @click.command(cls=IndegreeCommand)
 @click.option("--create", is_flag=True, help="Make those that are missing, then check.")
+@click.option(
+    "--accept", is_flag=True, help="Record the topics as they are now: after they were restored, or copied elsewhere."
+)
 @click.option("--queue", "queues", multiple=True, default=("default",), help="Task queues to look at; repeat it.")
-def topics(create: bool, queues: tuple[str, ...]) -> int:
+def topics(create: bool, accept: bool, queues: tuple[str, ...]) -> int:
     """The topics of the cluster: who writes, who reads, partitions, records. Checked against what they must be."""
     now = session()
-    return now.run(_topics(now, queues, create=create))
+    return now.run(_topics(now, queues, create=create, accept=accept))
 
 
-async def _topics(now: Session, queues: tuple[str, ...], *, create: bool) -> int:
+async def _topics(now: Session, queues: tuple[str, ...], *, create: bool, accept: bool) -> int:
     names = Topics(now.settings.cluster)
+    if accept:
+        await admin.accept_topics(now.settings)
     if create:
         await admin.ensure_topics(now.settings, queues)
     all_topics = {**names.all(), **{names.tasks(queue): names.describe(names.tasks(queue)) for queue in queues}}

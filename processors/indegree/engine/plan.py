@@ -27,7 +27,7 @@ JOIN: Final = 1
 
 
 class Plan:
-    """Columns of a version. Lists and bytes are indexed by task; nothing here but `recipes` is ever written to again.
+    """Columns of a version. Lists and bytes are indexed by task; nothing here but the caches is ever written to again.
 
     definition, graph: as given; version: content hash; workflow: its name; n: number of tasks
     children:  tuple of child indices for each task
@@ -45,12 +45,14 @@ class Plan:
     run_timeout_ms: 0 for none
     unsupported: why this release cannot run it, or ""
     recipes:   how task records are made, by task: a cache that records.py fills
+    defaults:  the bound parameters of a start that gives none: a cache that starts.py fills, None while unknown
     """
 
     __slots__ = (
         "__weakref__",
         "allow",
         "children",
+        "defaults",
         "definition",
         "degree",
         "eager",
@@ -101,6 +103,7 @@ class Plan:
         self.run_timeout_ms: int = definition.timeout_ms or 0
         self.unsupported = _unsupported(definition)
         self.recipes: dict[int, object] = {}
+        self.defaults: bytes | None = None
 
 
 def _unsupported(definition: Definition) -> str:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from functools import lru_cache
 from typing import Any
 
 from indegree.engine import decide
@@ -88,6 +89,8 @@ def decide_start(draft: Draft, builder: Builder, start: Start, origin: Origin, d
 def _check_lengths(draft: Draft, start: Start) -> None:
     """Nothing that is too large goes into an event or to another partition. Raises Refused."""
     limits = draft.limits
+    if start.ByteSize() <= min(limits.name_chars, limits.key_bytes, limits.value_bytes):
+        return  # most starts: as a whole no larger than the smallest bound
     for name in ("actor", "request_id", "version", "label", "run_id"):
         length = len(getattr(start, name))
         if length > limits.name_chars:
@@ -159,8 +162,18 @@ def _given(draft: Draft, start: Start) -> dict[str, Any]:
 
 def _digest(start: Start, given: dict[str, Any]) -> bytes:
     """What a key or a client-made id stands for: the content as it was sent, so that a later deploy changes nothing."""
-    content = [start.workflow, start.version, start.label, given]
-    return hashlib.sha256(json_values.canonical(content)).digest()
+    if not given:
+        return _digest_without_params(start.workflow, start.version, start.label)
+    return _digest_of(start.workflow, start.version, start.label, given)
+
+
+def _digest_of(workflow: str, version: str, label: str, given: dict[str, Any]) -> bytes:
+    return hashlib.sha256(json_values.canonical([workflow, version, label, given])).digest()
+
+
+@lru_cache(maxsize=1_024)
+def _digest_without_params(workflow: str, version: str, label: str) -> bytes:
+    return _digest_of(workflow, version, label, {})
 
 
 def _is_repeat(draft: Draft, start: Start, run_id: str, digest: bytes, origin: Origin) -> bool:
@@ -212,10 +225,14 @@ def _judge(draft: Draft, start: Start, definition: Definition | None, given: dic
     plan = plan_of(definition)
     if plan.unsupported:
         raise Refused(plan.unsupported)
-    try:
-        params = json_values.dumps(definition.bind_params(given))
-    except ParameterError as error:
-        raise Refused(str(error)) from None
+    params = None if given else plan.defaults
+    if params is None:
+        try:
+            params = json_values.dumps(definition.bind_params(given))
+        except ParameterError as error:
+            raise Refused(str(error)) from None
+        if not given:
+            plan.defaults = params
     if len(params) > draft.limits.value_bytes:
         raise Refused(
             f"the parameters with their defaults are {len(params)} bytes, the limit is {draft.limits.value_bytes} "

@@ -10,6 +10,10 @@ moves to the first frame of that, but not before
 
 The offset is the one at which the broker put the first frame, never the expected one: a recovery that began a record
 too early would meet a seq that does not follow, and void the epoch.
+
+Retention (retention.py) shortens the log below that. It may only do so once a frame that says it is in the log
+(`logged`): until then a takeover would begin where nothing is left. It also asks for a snapshot (`wanted`) where the
+newest is old, else a quiet partition would keep its inputs for ever.
 """
 
 from __future__ import annotations
@@ -27,12 +31,17 @@ _WEIGHT = 4
 
 
 class Snapshots:
-    """Of one ownership. `begin`: where a recovery begins as of now; `events`: how many stand behind that."""
+    """Of one ownership. `begin`: where a recovery begins as of now; `events`: how many stand behind that.
+
+    `logged`: offset of the newest `begin` that a frame in force carries; `wanted`: begin one soon, however few they are.
+    """
 
     def __init__(
         self, number: int, core: PartitionCore, epoch: int, begin: RecoverFrom, events: int, least: int
     ) -> None:
         self.begin = begin
+        self.logged = begin.offset  # the announcement says it
+        self.wanted = False
         self.events = events
         self._number, self._core, self._epoch, self._least = number, core, epoch, least
         self._cursor: Cursor | None = None
@@ -44,8 +53,9 @@ class Snapshots:
     def write(self, inputs: int) -> bool:
         """In a step that had so many inputs: begins a snapshot, or writes more of one. True: an idle step may go on."""
         if self._cursor is None:
-            if self.events < max(self._least, _WEIGHT * self._core.live_records()):
+            if not self.wanted and self.events < max(self._least, _WEIGHT * self._core.live_records()):
                 return False
+            self.wanted = False
             self._cursor = self._core.begin_snapshot()
         if self._cursor.done:
             return False
@@ -65,6 +75,8 @@ class Snapshots:
 
         `produced`: progress records of all frames before it; `acknowledged`: how many records are, in the same count.
         """
+        if self.logged != self.begin.offset:
+            self.logged = frame.recover_from.offset
         cursor = self._cursor
         if cursor is None:
             return

@@ -1,5 +1,7 @@
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from collections.abc import Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -33,12 +35,21 @@ class VersionPointer(_message.Message):
     def __init__(self, workflow: _Optional[str] = ..., version: _Optional[str] = ..., label: _Optional[str] = ..., actor: _Optional[str] = ..., time_ms: _Optional[int] = ...) -> None: ...
 
 class ClusterSettings(_message.Message):
-    __slots__ = ("partitions", "format")
+    __slots__ = ("partitions", "format", "topic_ids")
+    class TopicIdsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     PARTITIONS_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_IDS_FIELD_NUMBER: _ClassVar[int]
     partitions: int
     format: int
-    def __init__(self, partitions: _Optional[int] = ..., format: _Optional[int] = ...) -> None: ...
+    topic_ids: _containers.ScalarMap[str, str]
+    def __init__(self, partitions: _Optional[int] = ..., format: _Optional[int] = ..., topic_ids: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class DeadLetter(_message.Message):
     __slots__ = ("topic", "partition", "offset", "reason", "time_ms")
