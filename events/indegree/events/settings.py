@@ -95,7 +95,8 @@ class EngineSettings:
     port: int = 0  # of the web page; 0: a free one
     host: str = "127.0.0.1"
     progress_format: str = "protobuf"  # or json
-    history_days: float = 30.0
+    history_days: float = 30.0  # how far back events and progress are kept; what a recovery needs always is
+    inputs_days: float = 7.0  # the same for triggers, commands and results that were decided
     worker_timeout_s: float = 10.0
     heartbeat_timeout_s: float = 30.0
     snapshot_records: int = 100_000  # the log is snapshot after this many records (or 4 times the live state)

@@ -208,8 +208,10 @@ async def _engines(picture: Picture) -> None:
         if member.card.fit:
             picture.say("engines", Grade.OK, "; ".join(words))
         else:
-            out = "look at its log: it cannot read the ends of its event logs"
-            picture.say("engines", Grade.BAD, f"{member.id} is not fit to own partitions", out)
+            fault = str(page.get("fault", "")) if page is not None else ""
+            text = f"{member.id} is not fit to own partitions" + (f": its intake has stopped: {fault}" if fault else "")
+            out = "start it again after that" if fault else "look at its log: it cannot read the ends of its event logs"
+            picture.say("engines", Grade.BAD, text, out)
         if recovering := [p for p in owned if str(p) in parts and not parts[str(p)].get("serving", True)]:
             picture.say("engines", Grade.WARN, f"{member.id} recovers partitions {recovering}: they serve in a moment")
     count = picture.partitions or len(seen.assignment or ())

@@ -110,7 +110,7 @@ def build(settings: Settings, cluster: Cluster, queues: Collection[str] = ("defa
         partitions=cluster.partitions,
     )
     tracer = telemetry.configure("indegree-engine", settings.engine.id)
-    engine = Engine(settings, cluster.partitions, app, f"{settings.engine.host}:{port}", tracer)
+    engine = Engine(settings, cluster, app, f"{settings.engine.host}:{port}", tracer)
     inputs = app.topic(*topics.inputs, schema=BatchSchema(), acks=False)
 
     @app.agent(inputs, isolated_partitions=True)

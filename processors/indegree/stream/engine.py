@@ -27,6 +27,7 @@ from mode import Service
 
 from indegree.engine.core import PartitionCore
 from indegree.engine.limits import Limits
+from indegree.events.admin import Cluster
 from indegree.events.frames import NewerFormat
 from indegree.events.settings import Settings
 from indegree.events.telemetry import Tracer
@@ -43,6 +44,7 @@ from indegree.stream.outbound import Outbound
 from indegree.stream.partition import Partition
 from indegree.stream.preflight import connect_etcd
 from indegree.stream.restarts import Restarts
+from indegree.stream.retention import Retention
 from indegree.stream.services import Services
 from indegree.stream.spans import Spans
 from indegree.stream.takeover import Fenced, GivenAway
@@ -75,10 +77,11 @@ class Engine(Service):
     mundane_level = "debug"
 
     def __init__(
-        self, settings: Settings, partitions: int, app: Any, address: str, tracer: Tracer | None, **service: Any
+        self, settings: Settings, cluster: Cluster, app: Any, address: str, tracer: Tracer | None, **service: Any
     ) -> None:
         super().__init__(**service)
-        self.settings, self.partitions, self.app, self.address = settings, partitions, app, address
+        self.settings, self.app, self.address = settings, app, address
+        self.cluster, self.partitions = cluster, cluster.partitions
         self.id = engine_id(settings)
         self.topics = Topics(settings.cluster)
         self.metrics = Metrics()
@@ -102,7 +105,7 @@ class Engine(Service):
         self._etcd = connect_etcd(settings)
         self.workers = Workers(settings, changed=self._worker_news, lost=self._worker_lost)
         self.catalog = Catalog(settings)
-        self.fitness = Fitness(settings, self.partitions, self._topics_changed)
+        self.fitness = Fitness(settings, self.cluster, self._topics_changed)
         self.session = Session(
             self.id, settings.cluster, self.partitions, self._etcd,
             take=self.agent.own, give=self.agent.disown, fit=self.fitness.fit, address=self.address,
@@ -130,7 +133,8 @@ class Engine(Service):
             dispatcher=self.dispatcher,
             spans=spans,
         )
-        for service in (self.workers, self.catalog, self.fitness, self.session):
+        retention = Retention(settings, self.topics, lambda: list(self.owned.values()), self.session.valid, self.metrics)
+        for service in (self.workers, self.catalog, self.fitness, retention, self.session):
             await self.add_runtime_dependency(service)
 
     async def on_shutdown(self) -> None:

@@ -54,6 +54,7 @@ class Gauges(Collector):
             found["tasks_ready"].add_metric([queue], count)
         found["partitions_owned"].add_metric([], sum(part.serving for part in engine.owned.values()))
         found["partitions_quarantined"].add_metric([], len(engine.session.members().quarantined))
+        found["intake_stopped"].add_metric([], int(bool(engine.fitness.fault)))
         found["leader"].add_metric([], int(engine.session.leads))
         found["lease_remaining_seconds"].add_metric([], max(0.0, engine.session.lease_remaining_s()))
         found["workers"].add_metric([], sum(known.live for known in engine.workers.all()))
@@ -77,6 +78,7 @@ class Gauges(Collector):
                 ("partition_epoch", "Number of the ownership, 0 until the partition is owned", ("partition",)),
                 ("partitions_owned", "Partitions that this engine serves", ()),
                 ("partitions_quarantined", "Partitions of the cluster that no engine takes", ()),
+                ("intake_stopped", "1 once a topic is not what it was: this engine takes nothing any more", ()),
                 ("leader", "1 while this engine computes the assignment", ()),
                 ("lease_remaining_seconds", "For how long the lease in etcd is proven", ()),
                 ("workers", "Workers that announce themselves", ()),

@@ -62,6 +62,12 @@ class Metrics:
         self.restarts = Counter(
             "indegree_partition_restarts", "Of these, those that start anew here from the log", registry=r
         )
+        self.records_deleted = Counter(
+            "indegree_records_deleted",
+            "Records that retention has deleted from the heads of the logs",
+            ["topic"],
+            registry=r,
+        )
         self.append_seconds = Histogram(
             "indegree_append_seconds", "Hand-over of a frame to its acknowledgement", registry=r, buckets=_SECONDS
         )

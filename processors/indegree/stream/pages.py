@@ -28,7 +28,10 @@ def add_pages(app: Any, engine: Engine, queues: Collection[str]) -> None:
 
     @app.page("/readyz")  # type: ignore[untyped-decorator]
     async def readyz(self: Any, request: Any) -> Any:
-        return self.text("ready\n") if engine.ready else self.text("not ready: a partition recovers\n", status=503)
+        if engine.ready:
+            return self.text("ready\n")
+        fault = engine.fitness.fault if getattr(engine, "services", None) is not None else ""
+        return self.text(f"not ready: {fault or 'a partition recovers'}\n", status=503)
 
     @app.page("/state")  # type: ignore[untyped-decorator]
     async def state(self: Any, request: Any) -> Any:
@@ -77,6 +80,7 @@ def engine_view(engine: Engine) -> dict[str, Any]:
         "engine": engine.id,
         "cluster": engine.settings.cluster,
         "ready": engine.ready,
+        "fault": engine.fitness.fault,
         "leads": session.leads,
         "lease_s": round(session.lease_remaining_s(), 3),
         "partitions": partitions,
