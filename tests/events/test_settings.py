@@ -46,6 +46,7 @@ def test_local_stack_is_used_when_no_address_is_set_and_says_so(tmp_path: Path) 
         ({"cluster": "My Cluster"}, "a-z, 0-9"),
         ({"topics.replication": 1}, "topics.allow_weaker"),
         ({"engine.lease_ttl_s": 1}, "smallest lease of etcd is 2"),
+        ({"limits.value_bytes": 1_000_000}, "must be between 1 and 262144"),
     ],
 )
 def test_wrong_setting_names_value_and_rule(flags: dict[str, object], words: str, tmp_path: Path) -> None:

@@ -138,9 +138,7 @@ async def _visible(client: AIOKafkaAdminClient, names: Collection[str]) -> None:
         await asyncio.sleep(0.05)
 
 
-async def check_topics(
-    settings: Settings, queues: Collection[str] = ("default",), *, any_ids: bool = False
-) -> Cluster:
+async def check_topics(settings: Settings, queues: Collection[str] = ("default",), *, any_ids: bool = False) -> Cluster:
     """Compares partition counts, settings and ids with what they must be. Raises TopicFault with every fault found.
 
     `any_ids`: the ids that are recorded do not count.
@@ -189,8 +187,8 @@ async def check_topics(
             if known and known != ids[name].id and not any_ids:
                 faults.append(
                     f"topic {name} was deleted and made anew since the cluster was set up (its id was {known}, now "
-                    f"{ids[name].id}): its records are gone, and offsets mean other ones; use another cluster name, or, "
-                    "if it was restored or copied with all its offsets, `indegree topics --accept`"
+                    f"{ids[name].id}): its records are gone, and offsets mean other ones; use another cluster name, "
+                    "or, if it was restored or copied with all its offsets, `indegree topics --accept`"
                 )
     if faults:
         raise TopicFault("; ".join(faults))

@@ -13,6 +13,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from functools import lru_cache
+from json.encoder import encode_basestring as _quoted
 from typing import Any, TypeVar
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -296,6 +298,7 @@ def value_to_plain(value: Value) -> Any:
 # -- progress -------------------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=16)
 def rfc3339(time_ms: int) -> str:
     """Milliseconds since the epoch as UTC text."""
     moment = datetime.fromtimestamp(time_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
@@ -304,10 +307,30 @@ def rfc3339(time_ms: int) -> str:
 
 def progress_json(progress: Progress) -> bytes:
     """The JSON form of a progress record: that of `to_json`, with `time` as RFC 3339 text in place of `time_ms`."""
-    out = to_json(progress)
-    out.pop("time_ms", None)
-    out["time"] = rfc3339(progress.time_ms)
-    return dumps(out)
+    parts = []
+    for field, value in progress.ListFields():
+        name = field.name
+        if name in _PROGRESS_TEXTS:
+            parts.append(f'"{name}":{_quoted(value)}')
+        elif name == "output":
+            parts.append(f'"output":{value_text(value)}')
+        elif field.message_type is not None:
+            parts.append(f'"{name}":{dumps(to_json(value)).decode()}')
+        elif name != "time_ms":
+            parts.append(f'"{name}":{value}')
+    parts.append(f'"time":"{rfc3339(progress.time_ms)}"')
+    return f"{{{','.join(parts)}}}".encode()
+
+
+_PROGRESS_TEXTS = frozenset(field.name for field in Progress.DESCRIPTOR.fields if field.type == _TEXT)
+
+
+def value_text(value: Value) -> str:
+    """The text of a value in the JSON form, on one line."""
+    if value.HasField("reference"):
+        return dumps(value_to_plain(value)).decode()
+    text = value.json.decode()
+    return text if text and "\n" not in text else dumps(value_to_plain(value)).decode()
 
 
 def decode_progress(data: bytes) -> Progress:

@@ -20,6 +20,8 @@ from typing import Any, get_type_hints
 
 from indegree.events.run_ids import is_name
 
+# Values lie inside the records in this release; half a frame of the event log.
+MAX_VALUE_BYTES = 256 * 1024
 STACK_FILE = Path(".indegree") / "stack.json"
 
 
@@ -122,7 +124,7 @@ class WorkerSettings:
 class LimitSettings:
     """Limits of what users send; each error names the setting."""
 
-    value_bytes: int = 262_144  # one value (params, one output)
+    value_bytes: int = MAX_VALUE_BYTES  # one value (params, one output)
     inputs_bytes: int = 1_048_576  # all arguments of one task
     tasks: int = 100_000  # of a run
     definition_bytes: int = 33_554_432  # canonical JSON
@@ -152,6 +154,11 @@ class Settings:
             )
         if self.engine.progress_format not in ("protobuf", "json"):
             raise SettingsError(f"engine.progress_format = {self.engine.progress_format!r}: must be protobuf or json")
+        if not 1 <= self.limits.value_bytes <= MAX_VALUE_BYTES:
+            raise SettingsError(
+                f"limits.value_bytes = {self.limits.value_bytes}: must be between 1 and {MAX_VALUE_BYTES}; a larger value "
+                "does not fit beside others into one record, so pass a reference to where the data lies"
+            )
         if not 1 <= self.topics.partitions <= 9999:
             raise SettingsError(f"topics.partitions = {self.topics.partitions}: must be between 1 and 9999")
         weak = self.topics.replication < 3 or self.topics.min_insync_replicas < 2

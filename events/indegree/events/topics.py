@@ -131,7 +131,7 @@ class Topics:
 
     @property
     def of_work(self) -> tuple[str, ...]:
-        """Those that hold what may not be lost: made anew under an old name, they must not be taken for the old ones."""
+        """Those that hold what may not be lost: one made anew under its old name must not be taken for the old one."""
         return *self.inputs, self.events, self.progress, self.payloads, self.workflows
 
     def all(self) -> dict[str, Topic]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
 
 from indegree.events import kafka
 from indegree.events.settings import Settings
@@ -74,7 +75,10 @@ async def read(
     time_ms: int | None = None,
     begin: dict[int, int] | None = None,
 ) -> AsyncIterator[Any]:
-    """The records of `partitions` (None: all) from `time_ms`, or the offsets in `begin`, to their ends as of now."""
+    """The records of `partitions` (None: all) from `time_ms`, or the offsets in `begin`, to their ends as of now.
+
+    Raises ClientError where the owner shortens the topic faster than we read it.
+    """
     client, count = await open_reader(settings, topic, max_poll_records=5_000)
     try:
         numbers = list(range(count) if partitions is None else partitions)
@@ -89,5 +93,7 @@ async def read(
         async for _, records in kafka.read_range(client, ends):
             for record in records:
                 yield record
+    except OffsetOutOfRangeError:
+        raise ClientError(f"{topic} was shortened while it was read; try again") from None
     finally:
         await client.stop()

@@ -22,7 +22,7 @@ from indegree.sdk.client_errors import InvalidStart, RunNotFound
 from indegree.sdk.client_events import TaskError
 from indegree.v1.event_pb2 import Event
 
-from .eventlog import read_log
+from .eventlog import not_on_the_log, read_log
 from .exits import Exit
 from .output import clock
 from .session import IndegreeCommand, Session, session
@@ -140,7 +140,4 @@ async def outcomes(settings: Settings, run_id: str) -> AsyncIterator[Outcome | s
                     return
         if begun:
             return
-    raise RunNotFound(
-        f"the start of run {run_id!r} is not on the event log of partition {partition}: check the id and the cluster's "
-        "name (`indegree runs`); a log is kept for the history setting (engine.history_days)"
-    )
+    raise await not_on_the_log(settings, run_id)

@@ -29,7 +29,7 @@ from indegree.sdk.client_events import RunEvent, RunState, TaskView
 from indegree.sdk.client_reading import open_reader
 from indegree.v1.progress_pb2 import Progress
 
-from .eventlog import read_log
+from .eventlog import not_on_the_log, read_log
 from .exits import Exit
 from .live import plain_line
 from .output import moment, span
@@ -81,10 +81,7 @@ async def replay_run(now: Session, run_id: str, at: int | None = None, *, histor
         if found is not None:
             _print(now, found, at, history=history)
             return Exit.SUCCESS
-    raise RunNotFound(
-        f"the start of run {run_id!r} is not on the event log of partition {partition}: check the id and the cluster's "
-        "name (`indegree runs` lists runs)"
-    )
+    raise await not_on_the_log(now.settings, run_id)
 
 
 class _Replayed:
@@ -101,12 +98,14 @@ class _Replayed:
         self.last = -1
         self.epochs: list[int] = []
         self.took_s = 0.0
+        self.known_from = 0
+        """The position from which the log knows the run, by a snapshot: its start is older than the history."""
 
     @classmethod
     async def of(
         cls, now: Session, run_id: str, partition: int, count: int, time_ms: int | None, at: int | None
     ) -> _Replayed | None:
-        """None: the run's start was not met."""
+        """None: the run's start was not met. Without `time_ms`, a snapshot of it will do."""
         found = cls(run_id)
         core = PartitionCore(partition, count)
         begun = time.monotonic()
@@ -119,8 +118,14 @@ class _Replayed:
             found.frames += 1
             records: list[Progress] = []
             core.replay(read.frame, records)
-            for record in records:
-                if record.run_id == run_id and (at is None or record.position <= at):
+            mine = [record for record in records if record.run_id == run_id]
+            if not found.state.position and (not mine or mine[0].position > 1):
+                if time_ms is None and (run := core.run(run_id)) is not None:
+                    found.known_from = run.position
+                    _as_it_is(found.state, run)
+                continue
+            for record in mine:
+                if at is None or record.position <= at:
                     event = RunEvent.of(record)
                     if found.state.apply(event):
                         found.events.append(event)
@@ -132,7 +137,7 @@ class _Replayed:
             if found.state.ended or (at is not None and found.state.position >= at):
                 break
         found.took_s = time.monotonic() - begun
-        if not found.events:
+        if not found.state.position and found.state.refused is None:
             return None
         if found.ids:
             known = {name: TaskView(name) for name in found.ids}
@@ -141,10 +146,27 @@ class _Replayed:
         return found
 
 
+def _as_it_is(state: RunState, run: Run) -> None:
+    """A run that a snapshot has put back."""
+    state.workflow, state.version = run.plan.workflow, run.plan.version
+    state.state, state.started_ms, state.accepted = "RUNNING", run.started_ms, True
+    state.position = run.position
+    for task, name in enumerate(run.plan.ids):
+        attempt = run.attempts.get(task)
+        view = state.tasks[name] = TaskView(name, TASK_STATES[run.states[task]])
+        view.attempts = attempt.number if attempt is not None else (run.last_attempts or {}).get(task, 0)
+        view.reason = (run.reasons or {}).get(task, "")
+
+
 def _print(now: Session, found: _Replayed, at: int | None, *, history: bool) -> None:
     state, out = found.state, now.out
     if at is not None and at > state.position:
         out.note(f"the run's last position is {state.position}")
+    if found.known_from:
+        out.note(
+            f"the log knows this run from position {found.known_from} on, by a snapshot: what was before that was "
+            f"deleted, since the history is kept for {now.settings.engine.history_days:g} days (engine.history_days)"
+        )
     if out.json_lines:
         out.value(
             {

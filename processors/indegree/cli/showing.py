@@ -49,7 +49,8 @@ async def show_run(now: Session, run_id: str, *, history: bool) -> int:
         async for event in read_run(now.settings, client.topics.progress, run_id):
             events.append(event)
         took_ms = (time.monotonic() - begun) * 1000
-        if not events:  # never there, or deleted by retention: the event log has the last word
+        # never there, or deleted by retention in whole or in part: the event log has the last word
+        if not events or events[0].position > 1:
             from .replay import replay_run
 
             return await replay_run(now, run_id, history=history)

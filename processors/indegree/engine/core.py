@@ -104,8 +104,8 @@ class PartitionCore:
                 projection = Projection(self.number, frame.epoch, frame.seq, frame.time_ms)
                 for event in frame.events:
                     run_id = event.run_id or run_id
-                    projection.add(event, run_id, apply(state, event, run_id))
-                progress.extend(projection.records)
+                    projection.add(event, event.kind, run_id, apply(state, event, run_id))
+                progress.extend(projection.records())
             state.next[:] = frame.next
         except BaseException as fault:
             self._fault = fault

@@ -19,7 +19,7 @@ from indegree.engine.dispatch import Dispatch
 from indegree.engine.effects import Effects
 from indegree.engine.kinds import Kind
 from indegree.engine.limits import Limits
-from indegree.engine.progress import VISIBLE, Projection
+from indegree.engine.progress import Projection
 from indegree.engine.state import Attempt, OutboxEntry, State
 from indegree.events.frames import FORMAT
 from indegree.v1.event_pb2 import Event, Frame
@@ -123,8 +123,7 @@ class Draft:
             if attempt is not None:
                 self.dispatch.drop(attempt)
         run = apply(state, event, run_id)
-        if kind in VISIBLE or kind == Kind.ATTEMPT_FAILED:
-            self._projection.add(event, run_id, run)
+        self._projection.add(event, kind, run_id, run)
         if run is not None:
             if kind == Kind.TASK_QUEUED:
                 self._ready.append((run.attempts[event.task], event.attempt))
@@ -170,7 +169,7 @@ class Draft:
         frame.seq = state.seq + 1
         frame.time_ms = state.time_ms
         frame.next.extend(state.next)
-        effects = Effects(frame.seq, self._ready, self._projection.records, self.outbox, self.stops)
+        effects = Effects(frame.seq, self._ready, self._projection, self.outbox, self.stops)
         state.seq += 1
         self._open()
         return frame, effects

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from indegree.engine.progress import Projection
 from indegree.engine.state import Attempt, OutboxEntry
 from indegree.v1.progress_pb2 import Progress
 from indegree.v1.task_pb2 import Control
@@ -15,13 +16,18 @@ class Effects:
 
     seq:      of the frame; 0 for what a takeover finds outstanding
     ready:    attempts queued by this frame, with their numbers; `PartitionCore.release` makes them takeable
-    progress: progress records in order, `log` set
+    projection: the frame's progress records in order, to be encoded; `progress`: the same as messages
     outbox:   entries to be produced: to partition `target`, or DEAD_LETTER, or WORKFLOWS
     stops:    control records for workers: attempts that are not to go on
     """
 
     seq: int = 0
     ready: list[tuple[Attempt, int]] = field(default_factory=list)
-    progress: list[Progress] = field(default_factory=list)
+    projection: Projection = field(default_factory=lambda: Projection(0, 0, 0, 0))
     outbox: list[OutboxEntry] = field(default_factory=list)
     stops: list[Control] = field(default_factory=list)
+
+    @property
+    def progress(self) -> list[Progress]:
+        """Made anew at each call: for traces, tests and tools."""
+        return self.projection.records()

@@ -11,20 +11,25 @@ command, a deploy) have position 0 and an id from their place in the log.
 A short task whose outcome was reported without a `started` has no `task.running`; its `started_ms` is in its outcome.
 A rejected attempt shows as `task.queued` again, with the reason.
 
-It must never depend on anything but the event, its run, and the record's place.
+While events are decided they are only noted, with all that will change later (the run's position); the records are
+encoded when they go out. It must never depend on anything but the event, its run, and the record's place.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from indegree.engine.kinds import Kind
-from indegree.engine.plan import Plan
+from indegree.engine.progress_forms import PLAIN, TASK_TYPES, Form, ProtobufForm
 from indegree.engine.state import Run
 from indegree.v1.progress_pb2 import Progress
 
 if TYPE_CHECKING:
     from indegree.v1.event_pb2 import Event
+
+Encoded: TypeAlias = tuple[str, str, str, str, bytes]
+"""Type, id, run id, traceparent, and the whole record."""
 
 VISIBLE: Final = frozenset(
     {
@@ -49,94 +54,97 @@ VISIBLE: Final = frozenset(
 )
 """Kinds with a progress record."""
 
-_TASK_TYPES: Final = {
-    Kind.TASK_QUEUED: ("task.queued", "QUEUED"),
-    Kind.TASK_STARTED: ("task.running", "RUNNING"),
-    Kind.TASK_SUCCEEDED: ("task.success", "SUCCESS"),
-    Kind.TASK_RETRYING: ("task.retrying", "RETRYING"),
-    Kind.TASK_FAILED: ("task.failed", "FAILED"),
-    Kind.TASK_SKIPPED: ("task.skipped", "SKIPPED"),
-    Kind.TASK_CANCELLED: ("task.cancelled", "CANCELLED"),
-    Kind.TASK_REJECTED: ("task.queued", "QUEUED"),
-}
+_NOTED: Final = VISIBLE | {Kind.ATTEMPT_FAILED}
 
 
 class Projection:
-    """The progress records of one frame as they are made. A new one for each frame.
+    """The progress records of one frame. A new one for each frame.
 
-    records: made so far; partition, epoch, seq, time_ms: of the frame
+    partition, epoch, seq, time_ms: of the frame
     """
 
-    __slots__ = ("_base", "_failed", "_plan", "epoch", "partition", "records", "seq", "time_ms")
+    __slots__ = ("_failed", "_noted", "epoch", "partition", "seq", "time_ms")
 
     def __init__(self, partition: int, epoch: int, seq: int, time_ms: int) -> None:
         self.partition = partition
         self.epoch = epoch
         self.seq = seq
         self.time_ms = time_ms
-        self.records: list[Progress] = []
+        self._noted: list[tuple[Event, int, str, Run | None, int]] = []  # event, kind, run id, run, its position
         self._failed: Event | None = None  # the ATTEMPT_FAILED right before
-        self._plan: Plan | None = None  # that `_base` is made for
-        self._base = Progress()
 
-    def add(self, event: Event, run_id: str, run: Run | None) -> None:
-        """Adds the records of `event`, which has been applied; `run` is what `apply` returned."""
-        kind = event.kind
-        named = _TASK_TYPES.get(kind)
-        if named is not None:
-            if run is not None:
-                self._task(event, kind, named, run)
-        elif kind == Kind.ATTEMPT_FAILED:
+    def __len__(self) -> int:
+        """How many events are noted: about as many as there will be records; 0 only if there will be none."""
+        return len(self._noted)
+
+    def add(self, event: Event, kind: int, run_id: str, run: Run | None) -> None:
+        """Notes an event, which has been applied; `run` is what `apply` returned."""
+        if kind in _NOTED:
+            self._noted.append((event, kind, run_id, run, 0 if run is None else run.position))
+
+    def encoded(self, form: Form) -> Iterator[Encoded]:
+        """The records in order. Their `log.index` is their number here."""
+        form.frame(self.epoch, self.seq, self.time_ms)
+        self._failed = None
+        index = 0
+        for event, kind, run_id, run, position in self._noted:
+            if kind in PLAIN:
+                if run is not None:
+                    id = f"{run_id}/{position}"
+                    data = form.task(event, kind, run, id, position, index)
+                    yield TASK_TYPES[kind][0], id, run_id, run.traceparent, data
+                    index += 1
+                continue
+            for record in self._others(event, kind, run_id, run, position, index):
+                record.log.epoch = self.epoch
+                record.log.seq = self.seq
+                record.log.index = index
+                yield record.type, record.id, record.run_id, record.traceparent, form.message(record)
+                index += 1
+
+    def records(self) -> list[Progress]:
+        """The records as messages: for who looks at few of them."""
+        return [Progress.FromString(data) for *_, data in self.encoded(ProtobufForm())]
+
+    def _others(
+        self, event: Event, kind: int, run_id: str, run: Run | None, position: int, index: int
+    ) -> Iterator[Progress]:
+        if kind == Kind.ATTEMPT_FAILED:
             self._failed = event if run is not None else None
-        elif kind in VISIBLE:
-            self._other(event, kind, run_id, run)
+        elif kind in TASK_TYPES:
+            if run is not None:
+                yield self._end_of_attempt(event, kind, run, position)
+        elif kind == Kind.RUN_STARTED:
+            yield from self._started(event, run_id)
+        elif kind == Kind.RUN_FINISHED:
+            if run is not None:
+                yield self._finished(event, run, position)
+        else:
+            record = self._answer(event, kind, run_id, run)
+            if record is not None:
+                record.id = f"{self.partition}-{self.epoch}-{self.seq}-{index}"
+                yield record
 
-    def _place(self, record: Progress) -> None:
-        log = record.log
-        log.epoch = self.epoch
-        log.seq = self.seq
-        log.index = len(self.records)
-        self.records.append(record)
-
-    def _task(self, event: Event, kind: int, named: tuple[str, str], run: Run) -> None:
-        plan = run.plan
-        if plan is not self._plan:
-            self._plan = plan
-            self._base = Progress(workflow=plan.workflow, version=plan.version, time_ms=self.time_ms)
-            self._base.log.epoch = self.epoch
-            self._base.log.seq = self.seq
-        record = Progress()
-        record.CopyFrom(
-            self._base
-        )  # what all tasks of a version share in one frame: a third faster than field by field
-        position = run.position
-        record.id = f"{run.run_id}/{position}"
-        record.type, record.state = named
-        record.run_id = run.run_id
-        record.task_id = plan.ids[event.task]
-        record.attempt = event.attempt
-        record.position = position
-        record.traceparent = run.traceparent
-        if kind == Kind.TASK_SUCCEEDED:
-            if event.HasField("value"):
-                record.output.CopyFrom(event.value)
-            record.worker = event.worker
-            record.started_ms = event.started_ms
-            record.finished_ms = event.finished_ms
-        elif kind == Kind.TASK_STARTED:
-            record.worker = event.worker
-            record.started_ms = event.started_ms
-        elif kind != Kind.TASK_QUEUED:
-            self._end_of_attempt(record, event, kind)
-        record.log.index = len(self.records)
-        self.records.append(record)
-
-    def _end_of_attempt(self, record: Progress, event: Event, kind: int) -> None:
-        record.reason = event.reason
+    def _end_of_attempt(self, event: Event, kind: int, run: Run, position: int) -> Progress:
+        type, state = TASK_TYPES[kind]
+        record = Progress(
+            id=f"{run.run_id}/{position}",
+            type=type,
+            state=state,
+            run_id=run.run_id,
+            workflow=run.plan.workflow,
+            version=run.plan.version,
+            task_id=run.plan.ids[event.task],
+            attempt=event.attempt,
+            position=position,
+            time_ms=self.time_ms,
+            reason=event.reason,
+            due_ms=event.due_ms,
+            worker=event.worker,
+            traceparent=run.traceparent,
+        )
         if event.HasField("error"):
             record.error.CopyFrom(event.error)
-        record.due_ms = event.due_ms
-        record.worker = event.worker
         if kind == Kind.TASK_RETRYING:
             record.attempt = event.attempt - 1  # the attempt that failed
         failed = self._failed
@@ -147,45 +155,53 @@ class Projection:
             record.worker = failed.worker
             record.started_ms = failed.started_ms
             record.finished_ms = failed.finished_ms
+        return record
 
-    def _other(self, event: Event, kind: int, run_id: str, run: Run | None) -> None:
+    def _started(self, event: Event, run_id: str) -> Iterator[Progress]:
+        record = Progress(
+            id=f"{run_id}/1",
+            type="run.accepted",
+            run_id=run_id,
+            workflow=event.workflow,
+            version=event.version,
+            state="PENDING",
+            position=1,
+            time_ms=self.time_ms,
+            request_id=event.request_id,
+            actor=event.actor,
+            idempotency_key=event.idempotency_key,
+            traceparent=event.traceparent,
+        )
+        yield record
+        record.id = f"{run_id}/2"
+        record.type = "run.running"
+        record.state = "RUNNING"
+        record.position = 2
+        yield record
+
+    def _finished(self, event: Event, run: Run, position: int) -> Progress:
+        return Progress(
+            id=f"{run.run_id}/{position}",
+            type=f"run.{event.state.lower()}",
+            run_id=run.run_id,
+            workflow=run.plan.workflow,
+            version=run.plan.version,
+            state=event.state,
+            reason=event.reason,
+            position=position,
+            time_ms=self.time_ms,
+            request_id=event.request_id,
+            actor=event.actor,
+            traceparent=run.traceparent,
+        )
+
+    def _answer(self, event: Event, kind: int, run_id: str, run: Run | None) -> Progress | None:
+        """What is no transition; None where nobody asked."""
         record = Progress(time_ms=self.time_ms, run_id=run_id, request_id=event.request_id, actor=event.actor)
         match kind:
-            case Kind.RUN_STARTED:
-                assert run is not None
-                for place, (name, state) in enumerate((("run.accepted", "PENDING"), ("run.running", "RUNNING")), 1):
-                    record = Progress(
-                        id=f"{run_id}/{place}",
-                        type=name,
-                        run_id=run_id,
-                        workflow=event.workflow,
-                        version=event.version,
-                        state=state,
-                        position=place,
-                        time_ms=self.time_ms,
-                        request_id=event.request_id,
-                        actor=event.actor,
-                        idempotency_key=event.idempotency_key,
-                        traceparent=event.traceparent,
-                    )
-                    self._place(record)
-                return
-            case Kind.RUN_FINISHED:
-                if run is None:
-                    return
-                record.id = f"{run_id}/{run.position}"
-                record.type = f"run.{event.state.lower()}"
-                record.state = event.state
-                record.reason = event.reason
-                record.position = run.position
-                record.workflow = run.plan.workflow
-                record.version = run.plan.version
-                record.traceparent = run.traceparent
-                self._place(record)
-                return
             case Kind.RUN_CANCEL_REQUESTED:
                 if not event.request_id or run is None:
-                    return  # a timeout of the run: nobody asked
+                    return None  # a timeout of the run
                 record.type = "command.accepted"
                 record.workflow = run.plan.workflow
                 record.version = run.plan.version
@@ -211,8 +227,7 @@ class Projection:
                 record.version = event.version
                 record.label = event.label
                 record.reason = event.reason
-        record.id = f"{self.partition}-{self.epoch}-{self.seq}-{len(self.records)}"
-        self._place(record)
+        return record
 
 
 _DEPLOY_TYPES: Final = {

@@ -133,7 +133,9 @@ class Engine(Service):
             dispatcher=self.dispatcher,
             spans=spans,
         )
-        retention = Retention(settings, self.topics, lambda: list(self.owned.values()), self.session.valid, self.metrics)
+        retention = Retention(
+            settings, self.topics, lambda: list(self.owned.values()), self.session.valid, self.metrics
+        )
         for service in (self.workers, self.catalog, self.fitness, retention, self.session):
             await self.add_runtime_dependency(service)
 

@@ -5,7 +5,8 @@ while nobody is). Two things are worse than an outage, and stop intake for good,
 
 - a topic with another partition count than the cluster's: run ids name their partition, and records go where nobody
   looks;
-- a topic with another id than when the cluster was set up: it was deleted and made anew, and offsets mean other records.
+- a topic with another id than when the cluster was set up: it was deleted and made anew, and offsets mean other
+  records.
 
 A topic that is missing makes us unfit at once, and is a fault when it stays so: a broker that has just started may not
 know it yet.

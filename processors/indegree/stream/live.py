@@ -37,13 +37,13 @@ from indegree.stream.progress import NOWHERE, ProgressLog
 from indegree.stream.restarts import Restarts
 from indegree.stream.services import Services
 from indegree.stream.snapshots import Snapshots
-from indegree.stream.takeover import Fenced, Owned
+from indegree.stream.takeover import Fenced, LogShortened, Owned
 from indegree.stream.transport import Batch
 from indegree.v1.event_pb2 import Frame
 
 log = logging.getLogger(__name__)
 
-EXTERNAL = (KafkaError, KafkaUnreachable, CatalogUnreachable, AppendUnknown, OSError, TimeoutError)
+EXTERNAL = (KafkaError, KafkaUnreachable, CatalogUnreachable, AppendUnknown, LogShortened, OSError, TimeoutError)
 """Failures of the surroundings: nothing that we read or decided is to blame for them."""
 
 _CATCH_UP_S = 0.02  # how often it is asked whether the inputs of the takeover have been read
@@ -117,6 +117,15 @@ class Live:
     def serving(self) -> bool:
         """All inputs of the takeover are read, and nothing has failed."""
         return self._ends is None and self._error is None
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """For retention."""
+        return self._snapshots
+
+    def now_ms(self) -> int:
+        """The owner's time."""
+        return self._clock.now_ms()
 
     def failed(self, error: BaseException) -> None:
         """An output, an append or an acknowledgement failed: this ownership is over."""
@@ -259,7 +268,7 @@ class Live:
                 core.fire_timers()
         if core.proceed() or (self.serving and self._snapshots.write(inputs)):
             self.wake()
-        await self._cut()
+        await self._cut(self._snapshots.say)
         if self.serving and core.queues():  # what no frame releases: handed back, or a delay that has ended
             self._dispatch()
 
@@ -292,7 +301,7 @@ class Live:
         else:
             self._early.extend(effects.outbox)  # behind what the takeover finds outstanding
         self._snapshots.settled(frame, offset, self._progress.put_count, self._progress.acknowledged_count)
-        self._progress.put(effects.progress)
+        self._progress.put(effects.projection)
         if effects.stops:
             send_stops(self._services.outbound, self._services.topics.control, effects.stops, self.ticket)
         if self._spans is not None:
@@ -402,7 +411,7 @@ class Live:
         if cut is None or self.ticket.error is not None or self._error is not None:
             return
         frame, effects = cut
-        frame.closed = not (effects.ready or effects.progress or effects.outbox)
+        frame.closed = not (effects.ready or effects.projection or effects.outbox)
         self._complete(frame)
         await self._appends.send(frame, effects)
         await self._appends.join()

@@ -19,6 +19,7 @@ from indegree.stream.live import Live
 from indegree.stream.progress import ProgressLog
 from indegree.stream.restarts import Restarts
 from indegree.stream.services import Services
+from indegree.stream.snapshots import Snapshots
 from indegree.stream.takeover import Owned, take_over
 from indegree.stream.transport import Batch, PositionLost
 
@@ -50,6 +51,20 @@ class Partition:
     def core(self) -> PartitionCore | None:
         """The state while it is owned; never to be changed by who looks at it."""
         return self._live.core if self._live is not None else None
+
+    @property
+    def snapshots(self) -> Snapshots | None:
+        """Where a recovery begins, while the partition is owned."""
+        return self._live.snapshots if self._live is not None else None
+
+    def now_ms(self) -> int:
+        """The owner's time; 0 while the partition is not owned."""
+        return self._live.now_ms() if self._live is not None else 0
+
+    def wake(self) -> None:
+        """Has the stream take a step soon."""
+        if self._live is not None:
+            self._live.wake()
 
     # -- the ownership
 

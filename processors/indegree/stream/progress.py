@@ -12,12 +12,17 @@ What it must never do: produce a record of a frame that is not in force; reorder
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 
 from aiokafka.structs import RecordMetadata
 
+from indegree.engine.progress import Encoded, Projection
+from indegree.engine.progress_forms import Form, JsonForm, ProtobufForm
 from indegree.events import kafka
-from indegree.events.codec import decode_progress, progress_headers, progress_json
+from indegree.events.codec import decode_progress, progress_headers
 from indegree.events.kafka import Record
 from indegree.events.settings import Settings
 from indegree.stream.log import EventLog, LogReader
@@ -43,11 +48,14 @@ class ProgressLog:
         self._settings = settings
         self.failed: Callable[[BaseException], None] = lambda error: None
         self._json = settings.engine.progress_format == "json"
+        self._form: Form = JsonForm() if self._json else ProtobufForm()
         self._heads: dict[str, list[tuple[str, bytes]]] = {}  # type -> the headers that depend on nothing else
         self._log = EventLog(settings, topic, partition)
         self._reader = LogReader(settings, topic, partition)
         self._reading: asyncio.Task[LogReader] | None = None
-        self._waiting: list[Progress] = []
+        self._waiting: deque[_Part] = deque()
+        self._waiting_count = 0
+        self._ended = 0  # parts handed over whole, which no batch has said of yet
         self._task: asyncio.Task[None] | None = None
         self._open = 0  # batches that are not acknowledged
         self._idle = asyncio.Event()
@@ -55,14 +63,14 @@ class ProgressLog:
         self._error: BaseException | None = None
         self.position: Position = NOWHERE
         self.put_count = 0
-        """Records given to `put` by this ownership."""
+        """Calls of `put` by this ownership."""
         self.acknowledged_count = 0
-        """The first so many of them are acknowledged."""
+        """All records of the first so many of them are acknowledged."""
 
     @property
     def backlog(self) -> int:
-        """Records that are not yet handed to the producer."""
-        return len(self._waiting)
+        """About how many records are not yet handed to the producer."""
+        return self._waiting_count
 
     def connect(self) -> None:
         """Begins to connect, fencing nobody yet: so that `begin` is quick. Never blocks."""
@@ -78,7 +86,7 @@ class ProgressLog:
         await self._log.fence()
         marker = Progress(id=f"{MARKER}-{takeover_id}", type=MARKER)
         marker.log.epoch = epoch
-        at = await kafka.append_wait(self._log.producer, self._log.topic, self._log.partition, [self._encode(marker)])
+        at = await kafka.append_wait(self._log.producer, self._log.topic, self._log.partition, [self._message(marker)])
         self.position = max(known, await self._last_before(at))
         return self.position
 
@@ -102,15 +110,25 @@ class ProgressLog:
         await self._close_reader()
         return max(found, default=NOWHERE)
 
-    def put(self, records: Sequence[Progress]) -> None:
-        """Sends these behind what was put before. Never blocks."""
-        if not records or self._error is not None:
+    def put(self, progress: Projection | Sequence[Progress]) -> None:
+        """Sends a frame's records (or those that a takeover found missing) behind what was put before. Never blocks."""
+        if self._error is not None:
             return
-        self._waiting.extend(records)
-        self.put_count += len(records)
+        self.put_count += 1
+        self._waiting.append(_Part(self._encode(progress), len(progress)))
+        self._waiting_count += len(progress)
         self._idle.clear()
         if self._task is None:
             self._task = asyncio.ensure_future(self._run())
+
+    def _encode(self, progress: Projection | Sequence[Progress]) -> Iterator[tuple[Position, Record]]:
+        if isinstance(progress, Projection):
+            epoch, seq = progress.epoch, progress.seq
+            for index, encoded in enumerate(progress.encoded(self._form)):
+                yield (epoch, seq, index), self._record(encoded)
+        else:
+            for message in progress:
+                yield position_of(message.log), self._message(message)
 
     async def idle(self) -> None:
         """Waits until all is acknowledged (or has failed: then `position` stays behind)."""
@@ -133,18 +151,15 @@ class ProgressLog:
     async def _run(self) -> None:
         try:
             while self._waiting and self._error is None:
-                if len(self._waiting) <= _AT_ONCE:
-                    batch, self._waiting = self._waiting, []
-                else:
-                    batch, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
-                last = position_of(batch[-1].log)
-                records = [self._encode(progress) for progress in batch]
+                records, position = self._next()
+                if not records:
+                    continue
                 futures = await kafka.append(self._log.producer, self._log.topic, self._log.partition, records)
                 self._open += len(futures)
                 for future in futures[:-1]:
                     future.add_done_callback(lambda f: self._settle(f, None))
-                count = len(records)
-                futures[-1].add_done_callback(lambda f, last=last, n=count: self._settle(f, last, n))  # type: ignore[misc]
+                ended, self._ended = self._ended, 0
+                futures[-1].add_done_callback(lambda f, at=position, n=ended: self._settle(f, at, n))  # type: ignore[misc]
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - it ends the ownership, whatever it is
@@ -152,6 +167,21 @@ class ProgressLog:
         finally:
             self._task = None
             self._check_idle()
+
+    def _next(self) -> tuple[list[Record], Position]:
+        """The next records of what waits, and the position of the last."""
+        records: list[Record] = []
+        position = NOWHERE
+        while self._waiting and len(records) < _AT_ONCE:
+            part = self._waiting[0]
+            for at, record in islice(part.records, _AT_ONCE - len(records)):
+                position = at
+                records.append(record)
+            if len(records) < _AT_ONCE:
+                self._waiting.popleft()
+                self._waiting_count -= part.count
+                self._ended += 1
+        return records, position
 
     def _settle(self, future: asyncio.Future[RecordMetadata], position: Position | None, count: int = 0) -> None:
         self._open -= 1
@@ -165,7 +195,11 @@ class ProgressLog:
         self._check_idle()
 
     def _check_idle(self) -> None:
-        if self._error is not None or not (self._waiting or self._open or self._task is not None):
+        done = not (self._waiting or self._open or self._task is not None)
+        if done and self._error is None:
+            self.acknowledged_count += self._ended  # what ended without a record after the last batch
+            self._ended = 0
+        if done or self._error is not None:
             self._idle.set()
 
     def _fail(self, error: BaseException) -> None:
@@ -173,11 +207,13 @@ class ProgressLog:
             self._error = error
             self.failed(error)
 
-    def _encode(self, progress: Progress) -> Record:
-        value = progress_json(progress) if self._json else progress.SerializeToString()
-        key = progress.run_id.encode() or None
+    def _message(self, message: Progress) -> Record:
+        data = self._form.message(message)
+        return self._record((message.type, message.id, message.run_id, message.traceparent, data))
+
+    def _record(self, encoded: Encoded) -> Record:
+        kind, id, run_id, traceparent, data = encoded
         # progress_headers, put together from what it said before: it is called for every transition
-        kind = progress.type
         head = self._heads.get(kind)
         if head is None:
             head = self._heads[kind] = [
@@ -185,9 +221,18 @@ class ProgressLog:
                 for header in progress_headers(Progress(type=kind), self._settings.cluster, self._json)
                 if header[0] != "ce_id"
             ]
-        headers = [*head, ("ce_id", progress.id.encode())]
+        key = run_id.encode() or None
+        headers = [*head, ("ce_id", id.encode())]
         if key is not None:
             headers.append(("ce_subject", key))
-        if progress.traceparent:
-            headers.append(("traceparent", progress.traceparent.encode()))
-        return key, value, headers
+        if traceparent:
+            headers.append(("traceparent", traceparent.encode()))
+        return key, data, headers
+
+
+@dataclass(slots=True)
+class _Part:
+    """What was put together. `count`: about how many records it had."""
+
+    records: Iterator[tuple[Position, Record]]
+    count: int

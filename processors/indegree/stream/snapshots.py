@@ -12,7 +12,7 @@ The offset is the one at which the broker put the first frame, never the expecte
 too early would meet a seq that does not follow, and void the epoch.
 
 Retention (retention.py) shortens the log below that. It may only do so once a frame that says it is in the log
-(`logged`): until then a takeover would begin where nothing is left. It also asks for a snapshot (`wanted`) where the
+(`logged`): until then a takeover would begin where nothing is left. It also asks for a snapshot (`nudge`) where the
 newest is old, else a quiet partition would keep its inputs for ever.
 """
 
@@ -33,7 +33,8 @@ _WEIGHT = 4
 class Snapshots:
     """Of one ownership. `begin`: where a recovery begins as of now; `events`: how many stand behind that.
 
-    `logged`: offset of the newest `begin` that a frame in force carries; `wanted`: begin one soon, however few they are.
+    `logged`: offset of the newest `begin` that a frame in force carries; `say`: write a frame although there is nothing
+    else to say, so that what stands waiting can move.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Snapshots:
     ) -> None:
         self.begin = begin
         self.logged = begin.offset  # the announcement says it
-        self.wanted = False
+        self.say = False
         self.events = events
         self._number, self._core, self._epoch, self._least = number, core, epoch, least
         self._cursor: Cursor | None = None
@@ -49,13 +50,20 @@ class Snapshots:
         self._first_events = 0  # `events` before its first frame
         self._produced = 0  # progress records of the frames before it
         self._last_seq = 0  # the frame that ends it, once that has been cut
+        self._wanted = False  # begin one soon, however few events there are
+
+    def nudge(self, old: bool) -> None:
+        """Called now and then, by retention. `old`: the frame where a recovery begins is; write what is live again."""
+        cursor = self._cursor
+        self._wanted = old and cursor is None
+        self.say = self._wanted or self.logged != self.begin.offset or (cursor is not None and bool(self._last_seq))
 
     def write(self, inputs: int) -> bool:
         """In a step that had so many inputs: begins a snapshot, or writes more of one. True: an idle step may go on."""
         if self._cursor is None:
-            if not self.wanted and self.events < max(self._least, _WEIGHT * self._core.live_records()):
+            if not self._wanted and self.events < max(self._least, _WEIGHT * self._core.live_records()):
                 return False
-            self.wanted = False
+            self._wanted = False
             self._cursor = self._core.begin_snapshot()
         if self._cursor.done:
             return False
@@ -63,6 +71,7 @@ class Snapshots:
 
     def cut(self, frame: Frame) -> None:
         """A frame goes to the log."""
+        self.say = False
         cursor = self._cursor
         if cursor is not None and frame.seq == cursor.seq:
             self._first_events = self.events

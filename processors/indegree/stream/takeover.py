@@ -48,6 +48,10 @@ class Fenced(Exception):
     """Somebody else owns the partition, or nobody may say that we do. Only etcd gives it back."""
 
 
+class LogShortened(Exception):
+    """The owner shortened the log while we read it. The next recovery begins where the log says now, and judges."""
+
+
 class GivenAway(Exception):
     """The grant ended before the partition was owned."""
 
@@ -200,7 +204,11 @@ async def _replay(reader: LogReader, new_core: Callable[[], PartitionCore]) -> R
 
 
 async def _where_to_begin(reader: LogReader, begin: int, end: int) -> RecoverFrom:
-    found = [RecoverFrom(offset=0)]
+    """What the newest frame says that has not been overtaken by retention; what it says is checked afterwards.
+
+    A late frame of an earlier owner may stand at the end and name a place that is deleted: those before it tell.
+    """
+    found: list[RecoverFrom] = []
 
     def use(record: object) -> None:
         try:
@@ -210,18 +218,29 @@ async def _where_to_begin(reader: LogReader, begin: int, end: int) -> RecoverFro
         if frame.HasField("recover_from"):
             found.append(frame.recover_from)
 
-    if end > begin:
-        reader.seek(max(begin, end - _TAIL))
-        await reader.read_until(end, use)
-    return found[-1]
+    start, back = end, _TAIL
+    while start > begin:
+        stop, start, back = start, max(begin, end - back), back * 8
+        found.clear()
+        reader.seek(start)
+        await reader.read_until(stop, use)
+        for said in reversed(found):
+            if said.offset >= begin:
+                return said
+    return RecoverFrom(offset=0)
 
 
 async def _read(reader: LogReader, recovery: Recovery, stop: int) -> None:
     try:
         await reader.read_until(stop, recovery.use)
     except OffsetOutOfRangeError as error:
+        at, (begin, _) = reader.at, await reader.bounds()
+        if at < begin:
+            raise LogShortened(
+                f"{reader.tp.topic} partition {reader.tp.partition} was shortened to {begin} while it was read at {at}"
+            ) from error
         raise LogDamaged(
-            f"{reader.tp.topic} partition {reader.tp.partition} has nothing at offset {reader.at}: {error}"
+            f"{reader.tp.topic} partition {reader.tp.partition} has nothing at offset {at}: {error}"
         ) from error
 
 
@@ -277,4 +296,4 @@ def _announcement(recovery: Recovery, epoch: int, owner: str, takeover_id: bytes
     return frame
 
 
-__all__ = ["Fenced", "GivenAway", "Owned", "Recovery", "take_over"]
+__all__ = ["Fenced", "GivenAway", "LogShortened", "Owned", "Recovery", "take_over"]
