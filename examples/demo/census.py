@@ -74,7 +74,6 @@ def join(counts: dict[str, Census]) -> dict[str, Any]:
         "functions": sum(c.functions for c in counts.values()),
         "longest": longest.longest,
         "longest_lines": longest.longest_lines,
-        "largest": max(counts.values(), key=lambda c: (c.lines, c.package)).package,
     }
 
 
@@ -82,8 +81,7 @@ def report(total: dict[str, Any]) -> str:
     """The total as one sentence."""
     return (
         f"{total['packages']} packages, {total['files']:,} files, {total['lines']:,} lines, {total['functions']:,} "
-        f"functions; the longest is {total['longest']} with {total['longest_lines']:,} lines; the largest package "
-        f"is {total['largest']}"
+        f"functions; the longest is {total['longest']} with {total['longest_lines']:,} lines"
     )
 
 

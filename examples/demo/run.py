@@ -47,7 +47,7 @@ class Watched:
 
 
 def say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True)
+    console.print(text, highlight=False)
 
 
 @contextlib.contextmanager
@@ -143,16 +143,19 @@ def main() -> int:
             environ={},
         )
         with Processes(settings, folder / "logs") as processes:
-            code = show(console, settings, processes)
-        say(console, f"logs of the engines and workers: {folder / 'logs'}" if keep or code else "")
+            code = show(console, settings, processes, folder if keep else None)
         say(console, f"[dim]{time.monotonic() - begin:.1f} s in all[/dim]")
         if keep:
-            say(
-                console,
-                f"the stack stays up: Kafka {addresses.kafka}, etcd {addresses.etcd}, cluster {settings.cluster}\n"
-                f"stop it with: kill $(cat {folder / 'stack'}/*.pid)",
-            )
+            tell_kept(settings, folder)
         return code
+    except KeyboardInterrupt:
+        say(
+            console,
+            "\ninterrupted: the engines and workers are stopped" + (", the stack is taken down" if not keep else ""),
+        )
+        if keep:
+            say(console, f"the stack stays up; stop it with: ./dev stack down --folder {folder / 'stack'}")
+        return 130
     except StackError as error:
         say(console, f"[red]error:[/red] {error}")
         return 3
@@ -163,11 +166,26 @@ def main() -> int:
         if not keep:
             stack.stop()
             shutil.rmtree(folder / "stack", ignore_errors=True)
-        if not keep and code == 0:
+        if not keep and code in (0, 130):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def show(console: Console, settings: Settings, processes: Processes) -> int:
+def tell_kept(settings: Settings, folder: Path) -> None:
+    """How to look at what the demo left. Plain print: these lines are for copying."""
+    print(
+        "the stack stays up. To look at what happened, paste\n\n"
+        f"  export INDEGREE_KAFKA__BOOTSTRAP_SERVERS={settings.kafka.bootstrap_servers}\n"
+        f"  export INDEGREE_ETCD__ENDPOINTS={settings.etcd.endpoints[0]}\n"
+        f"  export INDEGREE_CLUSTER={settings.cluster}\n"
+        "  export INDEGREE_TOPICS__REPLICATION=1 INDEGREE_TOPICS__MIN_INSYNC_REPLICAS=1 "
+        "INDEGREE_TOPICS__ALLOW_WEAKER=true\n"
+        "  ./dev run indegree runs\n\n"
+        f"The logs of the engines and workers are in {folder / 'logs'}. To stop it and remove all:\n\n"
+        f"  ./dev stack down --folder {folder / 'stack'} && rm -r {folder}\n"
+    )
+
+
+def show(console: Console, settings: Settings, processes: Processes, kept: Path | None) -> int:
     with phase(console, "two engines share 8 partitions, two workers of 16 slots wait"):
         asyncio.run(admin.ensure_topics(settings))
         for number in (1, 2):
@@ -191,9 +209,8 @@ def show(console: Console, settings: Settings, processes: Processes) -> int:
         say(console, "\n[bold](c)[/bold] a census of Python's standard library, one task a package")
         counted = follow(console, client, census.census, None, processes)
     expected = census.expected()
-    say(console, f"    {counted.outputs.get('report')}")
     same = counted.outputs.get("report") == expected
-    say(console, f"    {'the same as' if same else 'NOT the same as'} one plain loop without indegree")
+    say(console, f"{counted.outputs.get('report')}: {'the same as' if same else 'NOT the same as'} one plain loop")
 
     processes.stop()
     found = asyncio.run(takeover.read(settings, kill.partition))
@@ -202,9 +219,10 @@ def show(console: Console, settings: Settings, processes: Processes) -> int:
     say(console, "\n[bold]what was seen[/bold]")
     say(
         console,
-        f"  takeover   {before[1]} (epoch {before[0]}) was killed; {after[1]} (epoch {after[0]}) owned partition "
-        f"{kill.partition} {found.silence_ms(round(kill.moment * 1000)):,} ms later (lease {LEASE_TTL_S} s)\n"
-        f"             attempts sent again {found.again}, stale results {found.stale}, void frames {found.void}",
+        f"  takeover   {before[1]} (epoch {before[0]}), owner of partition {kill.partition}, was killed;\n"
+        f"             {found.silence_ms(round(kill.moment * 1000)):,} ms later {after[1]} (epoch {after[0]}) owned it "
+        f"(lease {LEASE_TTL_S} s)\n"
+        f"             sent again {found.again}, stale results {found.stale}, void frames {found.void}",
     )
     good = same
     for name, run, bound in (
@@ -214,22 +232,38 @@ def show(console: Console, settings: Settings, processes: Processes) -> int:
         good = good and run.state == "SUCCESS"
         say(
             console,
-            f"  {name:10} {run.state}: {run.tasks} tasks in {run.seconds:.2f} s; the critical path is {bound:.2f} s: "
+            f"  {name:10} {run.state}, {run.tasks} tasks: {run.seconds:.2f} s, critical path {bound:.2f} s, "
             f"ratio {run.seconds / bound:.2f}",
         )
-    say(console, f"  census     {counted.state}: {counted.tasks} tasks in {counted.seconds:.2f} s")
+    say(console, f"  census     {counted.state}, {counted.tasks} tasks: {counted.seconds:.2f} s")
     verdict = check(settings.kafka.bootstrap_servers, settings.cluster)
-    say(console, f"  checker    {verdict.report().strip().splitlines()[-1]}")
+    good = good and verdict.ok and counted.state == "SUCCESS"
+    counts = verdict.counts
+    say(
+        console,
+        f"  checker    {'ALL GOOD' if verdict.ok else 'FAULTS'}, from Kafka alone: {counts['frames']:,} frames, "
+        f"{counts['events']:,} events,\n             {counts['progress records']:,} progress records",
+    )
     if not verdict.ok:
         say(console, verdict.report())
+    where = "" if kept else "\n             (gone with this stack; INDEGREE_DEMO_KEEP=1 keeps it)"
+    say(
+        console,
+        f"  trace      {found.traces[montage.run_id]} \n"
+        f"             (spans go out when the OTEL_* variables say so)\n"
+        f"  log        topic {settings.cluster}.events, partition {kill.partition}{where}",
+    )
     say(
         console,
         "\n[bold]what to try next[/bold]\n"
-        "  ./dev run indegree run examples/hello/hello.yaml     your own workflow, all in one\n"
-        "  INDEGREE_DEMO_KEEP=1 ./dev demo                     keep the stack: indegree show, logs, replay, doctor\n"
-        "  README.md                                           triggers from kcat, the SDK, workers",
+        "  ./dev run indegree run examples/hello/hello.yaml\n"
+        "      a workflow of your own, all in one\n"
+        "  INDEGREE_DEMO_KEEP=1 ./dev demo\n"
+        "      keeps the stack: look with indegree runs, show, logs, replay, doctor\n"
+        "  README.md\n"
+        "      triggers from kcat and Python, workers, what is promised",
     )
-    return 0 if good and verdict.ok and counted.state == "SUCCESS" else 1
+    return 0 if good else 1
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from indegree.events import kafka
 from indegree.events.frames import InForce, Verdict
 from indegree.events.settings import Settings
 from indegree.events.topics import Topics
+from indegree.events.trace import trace_id
 from indegree.v1.event_pb2 import Event, Frame
 from indegree.v1.task_pb2 import Task, Worker
 
@@ -23,6 +24,8 @@ class Takeover:
     owners: list[tuple[int, str, int]] = field(default_factory=list)
     # Milliseconds since the epoch of each frame in force, by the broker's clock.
     frames: list[int] = field(default_factory=list)
+    # Trace id of each run that began here.
+    traces: dict[str, str] = field(default_factory=dict)
     stale: int = 0
     void: int = 0
     again: int = 0
@@ -46,7 +49,10 @@ async def read(settings: Settings, partition: int) -> Takeover:
                         out.owners.append((frame.epoch, frame.owner, record.timestamp))
                     case Verdict.IN_FORCE:
                         out.frames.append(record.timestamp)
-                        out.stale += sum(event.kind == Event.RESULT_STALE for event in frame.events)
+                        for event in frame.events:
+                            out.stale += event.kind == Event.RESULT_STALE
+                            if event.kind == Event.RUN_STARTED:
+                                out.traces[event.run_id] = trace_id(event.traceparent)
                     case Verdict.VOID:
                         out.void += 1
     sent: Counter[tuple[str, int, int, int]] = Counter()

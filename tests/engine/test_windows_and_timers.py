@@ -57,7 +57,7 @@ def test_dead_timers_do_not_pile_up() -> None:
 
 
 def test_dead_entries_of_a_queue_without_workers_do_not_pile_up() -> None:
-    dispatch = Dispatch()
+    dispatch = Dispatch(30_000, 5_000)
     one = attempt()
     for number in range(1, 50_000):
         one.number = number

@@ -132,6 +132,18 @@ def test_a_supervisor_keeps_its_services_in_a_list_and_restarts_one_by_a_replace
         word for word in ("self._services", "self._index", "self.replacement") if word in source
     }
     assert parameters(OneForOneSupervisor.restart_service) == ["self", "service"]
+    assert parameters(OneForOneSupervisor.restart_services) == ["self", "services"]
+    assert parameters(OneForOneSupervisor.service_operational) == ["self", "service"]
+
+
+def test_a_request_of_ours_is_sent_in_the_version_that_it_says_by_a_client_that_knows_the_brokers() -> None:
+    from aiokafka.client import AIOKafkaClient
+    from aiokafka.protocol.api import Request, RequestStruct
+
+    assert parameters(AIOKafkaClient.send) == ["self", "node_id", "request", "group"]
+    assert parameters(AIOKafkaClient.get_random_node) == ["self"]
+    assert "_CLASSES" in inspect.getsource(Request.prepare)
+    assert "FLEXIBLE_VERSION" in inspect.getsource(RequestStruct.parse_response_header)
 
 
 async def test_a_queue_can_be_thrown_into_filled_at_once_and_cleared_of_both() -> None:

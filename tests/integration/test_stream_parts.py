@@ -92,6 +92,16 @@ def test_failures_without_a_suspect_lead_to_one_input_at_a_time_and_the_next_sus
     assert not restarts.careful
 
 
+def test_failures_that_no_input_explains_are_hopeless() -> None:
+    restarts = Restarts()
+    for _ in range(5):
+        restarts.failed_at(None, (5, 0, 0), "boom")
+        assert not restarts.hopeless
+    restarts.failed_at(None, (5, 0, 0), "boom")
+    assert "boom" in restarts.hopeless
+    assert not restarts.culprits
+
+
 def test_failures_at_different_places_blame_nobody() -> None:
     restarts = Restarts()
     for offset in range(10):

@@ -71,6 +71,7 @@ def test_a_topic_that_was_deleted_and_made_anew_stops_intake_here_and_at_every_l
                 runner.run(ensure_topics(road.settings))
             wait_stopped(engine, "made anew")
             assert "made anew" in doctor(road)
+            assert "quarantine" not in engine.words()
             road.trigger("diamond", 3)  # into a topic whose offsets mean something else
             late = road.engine("late")
             assert late.process.wait(30) != 0

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, TypeAlias
 
 import aiokafka
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
 
 from indegree.events.settings import Settings
@@ -91,30 +93,28 @@ async def append(
     for the partition is full. A record over the batch size goes out by itself. Raises RecordTooLarge before anything
     is sent if a record is over the topics' limit.
     """
-    for key, value, _ in records:
-        size = len(value or b"") + len(key or b"")
-        if size > MAX_RECORD_BYTES - 1024:
-            raise RecordTooLarge(f"record of {size} bytes for {topic}: the limit is {MAX_RECORD_BYTES - 1024}")
-    futures: list[asyncio.Future[RecordMetadata]] = []
+    now_ms = time.time_ns() // 1_000_000
+    batches: list[BatchBuilder] = []
     i, n = 0, len(records)
     while i < n:
         batch = client.create_batch()
+        put = batch.append
         first = i
         while i < n:
             key, value, headers = records[i]
             # aiokafka's compiled batch takes a list and nothing else
             listed = headers if type(headers) is list else list(headers)
-            if batch.append(key=key, value=value, timestamp=None, headers=listed) is None:
+            if put(key=key, value=value, timestamp=now_ms, headers=listed) is None:
                 break
             i += 1
-        if i == first:
-            key, value, headers = records[i]
-            futures.append(await client.send(topic, value, key=key, partition=partition, headers=list(headers)))
-            i += 1
-            continue
+        if i == first + 1:  # a batch takes its first record whatever its size
+            key, value, _ = records[first]
+            size = len(value or b"") + len(key or b"")
+            if size > MAX_RECORD_BYTES - 1024:
+                raise RecordTooLarge(f"record of {size} bytes for {topic}: the limit is {MAX_RECORD_BYTES - 1024}")
         batch.close()
-        futures.append(await client.send_batch(batch, topic, partition=partition))
-    return futures
+        batches.append(batch)
+    return [await client.send_batch(batch, topic, partition=partition) for batch in batches]
 
 
 async def append_wait(client: AIOKafkaProducer, topic: str, partition: int, records: Sequence[Record]) -> int:

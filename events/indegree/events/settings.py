@@ -101,6 +101,7 @@ class EngineSettings:
     inputs_days: float = 7.0  # the same for triggers, commands and results that were decided
     worker_timeout_s: float = 10.0
     heartbeat_timeout_s: float = 30.0
+    start_timeout_s: float = 5.0  # a task that its worker has not begun (nor handed back) by then is sent again
     snapshot_records: int = 100_000  # the log is snapshot after this many records (or 4 times the live state)
 
 

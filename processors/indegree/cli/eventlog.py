@@ -28,7 +28,6 @@ from indegree.v1.event_pb2 import Event, Frame
 
 from .output import moment
 
-
 _TIMES = 3  # that reading is begun anew because retention was faster
 
 

@@ -42,6 +42,8 @@ GLYPHS = {
 }
 # In this order a summary bar is filled: what is done first, what is open last.
 _BAR_ORDER = ("SUCCESS", "SKIPPED", "FAILED", "CANCELLED", "RUNNING", "RETRYING", "QUEUED", "WAITING", "PENDING")
+# Only what has ended is drawn full, so that a bar can be read without colour.
+_BAR_GLYPHS = {"RUNNING": "▒", "RETRYING": "▒", "QUEUED": "░", "WAITING": "░", "PENDING": "·"}
 _NUMBERED = re.compile(r"[_.\-]*(?:ID|id)?\d+$")
 _FRAME_ROWS = 8  # title, totals, notes: what a picture needs beside its rows
 _LINE_WIDTH = 28
@@ -329,7 +331,7 @@ class RunView:
             upto = round(seen / max(1, group.size) * width)
             if upto == filled and state in ("RUNNING", "FAILED") and filled < width:
                 upto = filled + 1  # what matters is never rounded away
-            text.append(("░" if state == "PENDING" else "█") * (upto - filled), style=STATE_STYLES[state])
+            text.append(_BAR_GLYPHS.get(state, "█") * (upto - filled), style=STATE_STYLES[state])
             filled = max(filled, upto)
         return text
 

@@ -14,6 +14,7 @@ from indegree.v1.value_pb2 import Error
 
 MAX_TIME_MS = 253_402_300_799_999
 """The last millisecond of the year 9999: later times have no text."""
+_TOPIC_CHARS = 249  # of Kafka
 LOG_CUT = "[... cut ...]\n"
 
 
@@ -53,13 +54,14 @@ def cut_log(log: str, limits: Limits) -> str:
 
 def bounded_origin(origin: Origin, limits: Limits) -> Origin:
     """Where a start came from, with a time that has a text, and a key and a trace of bounded size."""
-    traced = len(origin.traceparent) <= limits.name_chars and len(origin.tracestate) <= limits.key_bytes
-    if traced and 0 <= origin.timestamp_ms <= MAX_TIME_MS and len(origin.key) <= limits.key_bytes:
+    if origin.ByteSize() <= limits.key_bytes and 0 <= origin.timestamp_ms <= MAX_TIME_MS:
         return origin
     kept = Origin()
     kept.CopyFrom(origin)
+    kept.DiscardUnknownFields()
+    kept.topic = origin.topic[:_TOPIC_CHARS]
     kept.timestamp_ms = min(max(origin.timestamp_ms, 0), MAX_TIME_MS)
     kept.key = origin.key[: limits.key_bytes]
-    if not traced:
+    if len(origin.traceparent) > limits.name_chars or len(origin.tracestate) > limits.key_bytes:
         kept.traceparent = kept.tracestate = ""  # half a trace context is none
     return kept

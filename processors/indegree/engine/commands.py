@@ -205,7 +205,6 @@ def _activate(draft: Draft, command: Command, activate: Activate, definition: De
 
 
 def _make_active(draft: Draft, command: Command, workflow: str, version: str, label: str) -> None:
-    changes = draft.state.windows.active.get(workflow) != version
     draft.emit(
         Kind.VERSION_ACTIVATED,
         None,
@@ -215,8 +214,7 @@ def _make_active(draft: Draft, command: Command, workflow: str, version: str, la
         actor=command.actor,
         request_id=command.request_id,
     )
-    if changes:
-        _publish(draft, command, workflow, version, "")
+    _publish(draft, command, workflow, version, "")  # also what is active already: the topic may say something else
 
 
 def _publish(draft: Draft, command: Command, workflow: str, version: str, label: str) -> None:

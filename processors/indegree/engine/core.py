@@ -25,7 +25,7 @@ from indegree.engine import snapshot as snapshots
 from indegree.engine.apply import apply
 from indegree.engine.bounds import text
 from indegree.engine.commands import decide_command
-from indegree.engine.dispatch import NEW, Dispatch
+from indegree.engine.dispatch import BOUND, NEW, SENT, Dispatch
 from indegree.engine.draft import Draft
 from indegree.engine.effects import Effects
 from indegree.engine.kinds import Kind
@@ -60,7 +60,8 @@ class PartitionCore:
 
     number:     of the partition; partitions: the cluster's count
     state:      changed only through events (state.py)
-    counters:   what has no event: results that were stale or unknown, inputs that were passed over
+    counters:   what has no event: results that were stale or unknown, inputs that were passed over, attempts that
+                were given back because their worker did not begin them
     """
 
     def __init__(self, number: int, partitions: int, limits: Limits | None = None) -> None:
@@ -69,7 +70,8 @@ class PartitionCore:
         self.limits = limits if limits is not None else Limits()
         self.state = State(Windows(self.limits.history_ms, self.limits.finished_max))
         self.counters = {"stale": 0, "unknown": 0, "passed_over": 0, "tombstones": 0, "repeated_messages": 0}
-        self._dispatch = Dispatch()
+        self.counters["unstarted"] = 0
+        self._dispatch = Dispatch(self.limits.heartbeat_timeout_ms, self.limits.start_timeout_ms)
         self._draft = Draft(self.state, self._dispatch, self.limits, number, partitions)
         self._builder = Builder(number, self.limits)
         self._fault: BaseException | None = None
@@ -111,14 +113,14 @@ class PartitionCore:
             self._fault = fault
             raise
 
-    def announced(self, epoch: int, time_ms: int) -> None:
+    def announced(self, epoch: int, time_ms: int, steady_ms: int | None = None) -> None:
         """Our announcement is in force: frames are numbered from 1 in this epoch, and time goes on from there."""
         self._check()
         state = self.state
         state.epoch = epoch
         state.seq = 0
         state.time_ms = max(state.time_ms, time_ms)
-        self._draft.begin(state.time_ms)
+        self._draft.begin(state.time_ms, steady_ms)
         self._found = []
         for run in state.runs.values():
             for attempt in run.attempts.values():
@@ -126,7 +128,7 @@ class PartitionCore:
                 if task_state == QUEUED:
                     self._found.append((attempt, attempt.number))
                 elif task_state == RUNNING:
-                    self._dispatch.bind(attempt, state.time_ms, state.time_ms + self.limits.heartbeat_timeout_ms)
+                    self._dispatch.bind(attempt)
         self._found_outbox = [entry for entries in state.outbox.values() for entry in entries.values()]
 
     def outstanding(self) -> Effects:
@@ -144,19 +146,25 @@ class PartitionCore:
         for entry in self._found_outbox:
             if entry.number in state.outbox.get(entry.target, ()):
                 effects.outbox.append(entry)
-        for worker in self._dispatch.holders():
-            for attempt in self._dispatch.held_by(worker):
-                attempt.heard_ms = max(attempt.heard_ms, state.time_ms)
+        self._dispatch.hear_anew(self._dispatch.now_ms)
         self._found = []
         self._found_outbox = []
         return effects
 
     # -- inputs ------------------------------------------------------------------------------------------------------
 
-    def begin(self, now_ms: int) -> None:
-        """Before a batch: the owner's time in milliseconds. It never goes back, and stands while a frame is open."""
+    def begin(self, now_ms: int, steady_ms: int | None = None) -> None:
+        """Before a batch: the owner's time in milliseconds. It never goes back, and stands while a frame is open.
+
+        `steady_ms`: a time of which no clock but this machine's own decides, for what is volatile: how long workers
+        have been silent. Without it the owner's time is taken.
+        """
         self._check()
-        self._draft.begin(now_ms)
+        self._draft.begin(now_ms, steady_ms)
+
+    def hear_anew(self, steady_ms: int) -> None:
+        """Nobody could be heard until then: how long workers are silent is counted from there."""
+        self._dispatch.hear_anew(steady_ms)
 
     def trigger(self, start: Start, origin: Origin, definition: Definition | None) -> None:
         """A start from the triggers topic. `definition`: the catalog's for its version, label or active version."""
@@ -248,27 +256,59 @@ class PartitionCore:
         self._draft.caused_by(TIMER)
         self._guard(lambda: self._draft.emit(Kind.OUTBOX_SENT, None, target=target, number=number))
 
-    def fire_timers(self) -> None:
+    def fire_timers(
+        self, heard: tuple[int, int] | None = None, answers: Callable[[str], bool] = lambda instance: True
+    ) -> bool:
         """Decides what is due at the frame's time: timeouts, ends of retry delays, silent workers; up to a step's share
-        or the frame's bound. What is left stays due: `next_due_ms` is in the past then."""
-        self._check()
-        self._guard(self._fire)
+        or the frame's bound. What is left stays due: `next_due_ms` is in the past then.
 
-    def _fire(self) -> None:
-        draft, timers, now = self._draft, self.state.timers, self.state.time_ms
+        `heard`: (owner's time, steady time) when all lay on `results` that has been read by now. A result that lies
+        unread beats its own timeout, so no timeout after that is decided. True: one waits for that; find out how far
+        `results` reaches, read it, and call again. None: all is read.
+        `answers`: whether a worker has announced itself lately, so that what it has not begun is lost and not late.
+        """
+        self._check()
+        waits: list[bool] = []
+        self._guard(lambda: waits.append(self._fire(heard, answers)))
+        return waits[0]
+
+    def _fire(self, heard: tuple[int, int] | None, answers: Callable[[str], bool]) -> bool:
+        draft, timers, dispatch, now = self._draft, self.state.timers, self._dispatch, self.state.time_ms
+        heard_ms, heard_steady_ms = heard if heard is not None else (now, dispatch.now_ms)
         end = draft.count + self.limits.step_tasks
+        waits = False
         while draft.count < end and not draft.full():
             due = timers.next_due_ms()
             if due is None or due > now:
                 break
+            owner = timers.peek()
+            if due > heard_ms and decide.is_timeout(owner):
+                waits = True
+                break
             draft.caused_by(TIMER)
             decide.due(draft, self._builder, timers.pop())
-        self._dispatch.unhold(now)
-        timeout = self.limits.heartbeat_timeout_ms
-        while draft.count < end and not draft.full() and (attempt := self._dispatch.overdue(now, timeout)) is not None:
+        dispatch.unhold(now)
+        overdue, more = dispatch.overdue(heard_steady_ms)
+        for attempt in overdue:
+            if draft.count >= end or draft.full():
+                break
+            if attempt.place == SENT:
+                self._unstarted(attempt, answers)
+            if attempt.place != BOUND:  # it may have ended with the one before it
+                continue
             draft.caused_by(TIMER)
+            timeout = self.limits.heartbeat_timeout_ms
             message = f"nothing was heard of worker {attempt.worker} for {timeout} ms (engine.heartbeat_timeout_s)"
             results.lost(draft, self._builder, attempt, message)
+        return waits or more
+
+    def _unstarted(self, attempt: Attempt, answers: Callable[[str], bool]) -> None:
+        """Its record, or what the worker said of it, is lost: it is sent again. The first `started` binds it."""
+        if answers(attempt.holder):
+            self.counters["unstarted"] += 1
+            self._dispatch.give_back(attempt)
+        else:  # the worker may be lost, which is found out elsewhere, or too busy to say anything
+            self._dispatch.heard(attempt)
 
     def proceed(self) -> bool:
         """Decides what is left over from earlier steps, run by run in turn, up to a step's share or the frame's bound.
@@ -320,7 +360,8 @@ class PartitionCore:
     def next_due_ms(self) -> int | None:
         """The owner's time of the next timer, or None. It may be in the past: then call `fire_timers`."""
         self._check()
-        due = [at for at in (self.state.timers.next_due_ms(), self._dispatch.next_due_ms()) if at is not None]
+        volatile = self._dispatch.next_due_ms(self.state.time_ms)
+        due = [at for at in (self.state.timers.next_due_ms(), volatile) if at is not None]
         if self._draft.stops:
             due.append(self._stops_at + self.limits.stops_interval_ms)
         return min(due) if due else None
@@ -411,6 +452,8 @@ class PartitionCore:
 
     def _unbuildable(self, attempt: Attempt, why: str) -> None:
         reason = text(why)[: self.limits.reason_chars]
+        if self._draft.full():
+            self._draft.seal()
         self._draft.caused_by(TIMER)
         decide.attempt_failed(self._draft, attempt, "error", Error(type="input", message=reason), final=reason)
         decide.advance(self._draft, self._builder, attempt.run)

@@ -169,6 +169,11 @@ def attempt_failed(
         draft.emit(Kind.TASK_FAILED, run_id, task=task, attempt=number, reason=final or reason)
 
 
+def is_timeout(owner: Attempt | Run) -> bool:
+    """Whether its timer ends something that may have ended by itself, and not only a retry's delay."""
+    return isinstance(owner, Run) or owner.run.states[owner.task] != RETRYING
+
+
 def due(draft: Draft, builder: Builder, owner: Attempt | Run) -> None:
     """A timer of an attempt or of a run is due; what that means is in its state."""
     if isinstance(owner, Run):

@@ -8,6 +8,10 @@ acknowledged) -> READY -> SENT (its record is on its way) -> BOUND (its worker s
 after a rejection; OVER needs nothing more. Who rejected an attempt is remembered: an instance never gets code that it
 did not start with, so the next one to get it is one that has not said no, as long as there is one.
 
+Two silences have a bound: of a worker about an attempt that it began (BOUND), and about one that it was sent and has
+not begun (SENT). They are counted in steady time (`now_ms`), not in the owner's: that follows the broker's clock, which
+may jump, and no worker is silent because of that. Workers hold few attempts, so all of them are looked at, seldom.
+
 A takeover begins anew here: nothing of this is on the log, and nothing here may change what an event means.
 """
 
@@ -27,25 +31,32 @@ BOUND: Final = 4
 OVER: Final = 5
 
 _CLEAN_ABOVE = 1_024
+_NEVER: Final = 1 << 62
 
 Entry = tuple[int, int, int, int, int, Attempt]
 """(-priority, depth, queued_ms, order of arrival, attempt number, attempt)"""
 
 
 class Dispatch:
-    """Ready attempts by queue, attempts by worker, and two deadlines that no event holds.
+    """Ready attempts by queue, attempts by worker, and the deadlines that no event holds.
 
     counts:  queue -> number of READY attempts; never 0, so its keys are the queues with work
+    now_ms:  steady time, in milliseconds from anywhere; it stands while a frame is open
+    bound_ms, sent_ms: how long nothing may be heard of an attempt that is BOUND, or SENT
     """
 
-    __slots__ = ("_arrivals", "_by_worker", "_heaps", "_held", "_watched", "counts")
+    __slots__ = ("_anew_ms", "_arrivals", "_by_worker", "_heaps", "_held", "_look_ms", "bound_ms", "counts", "now_ms",
+                 "sent_ms")  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, bound_ms: int, sent_ms: int) -> None:
         self.counts: dict[str, int] = {}
+        self.now_ms = 0
+        self.bound_ms, self.sent_ms = bound_ms, sent_ms
+        self._look_ms = _NEVER  # `overdue` finds nothing before that
+        self._anew_ms = -_NEVER  # no silence is counted from before that
         self._heaps: dict[str, list[Entry]] = {}
         self._arrivals = 0
         self._held: list[tuple[int, int, int, Attempt]] = []  # due_ms, order, attempt number, attempt
-        self._watched: list[tuple[int, int, int, Attempt]] = []  # next look, order, attempt number, attempt
         self._by_worker: dict[str, dict[Attempt, None]] = {}  # sent to or bound to it, and not over
 
     # -- ready -------------------------------------------------------------------------------------------------------
@@ -87,6 +98,7 @@ class Dispatch:
                 self._count_down(queue)
                 attempt.place = SENT
                 self._give(attempt, worker)
+                self._listen(attempt, self.sent_ms)
                 return attempt
         return None
 
@@ -116,14 +128,13 @@ class Dispatch:
                     del self._by_worker[attempt.holder]
             attempt.holder = ""
 
-    def bind(self, attempt: Attempt, now_ms: int, look_ms: int) -> None:
+    def bind(self, attempt: Attempt) -> None:
         """Its worker said `started`: from now on only that one counts, and silence for too long ends it."""
         if attempt.place == READY:
             self._count_down(attempt.run.plan.queue[attempt.task])
         attempt.place = BOUND
         self._give(attempt, attempt.worker)
-        attempt.heard_ms = now_ms
-        self.watch(attempt, look_ms)
+        self._listen(attempt, self.bound_ms)
 
     def drop(self, attempt: Attempt) -> None:
         """The attempt is over, or waits for a retry."""
@@ -191,11 +202,6 @@ class Dispatch:
         self._arrivals += 1
         heappush(self._held, (due_ms, self._arrivals, attempt.number, attempt))
 
-    def watch(self, attempt: Attempt, look_ms: int) -> None:
-        """`overdue` gives the attempt at `look_ms`, if it is BOUND still."""
-        self._arrivals += 1
-        heappush(self._watched, (look_ms, self._arrivals, attempt.number, attempt))
-
     def unhold(self, now_ms: int) -> None:
         """Makes READY what was held until now."""
         held = self._held
@@ -204,18 +210,50 @@ class Dispatch:
             if attempt.place == HELD and attempt.number == number:
                 self.push(attempt)
 
-    def overdue(self, now_ms: int, timeout_ms: int) -> Attempt | None:
-        """A BOUND attempt that nothing was heard of for `timeout_ms`, or None."""
-        watched = self._watched
-        while watched and watched[0][0] <= now_ms:
-            _, _, number, attempt = heappop(watched)
-            if attempt.place == BOUND and attempt.number == number:
-                if attempt.heard_ms + timeout_ms <= now_ms:
-                    return attempt
-                self.watch(attempt, attempt.heard_ms + timeout_ms)
-        return None
+    def _listen(self, attempt: Attempt, bound_ms: int) -> None:
+        attempt.heard_ms = self.now_ms
+        due = self.now_ms + bound_ms
+        if due < self._look_ms:
+            self._look_ms = due
 
-    def next_due_ms(self) -> int | None:
-        """When `unhold` or `overdue` may have something, or None. Dead entries make it too early, never too late."""
-        due = [heap[0][0] for heap in (self._held, self._watched) if heap]
-        return min(due) if due else None
+    def heard(self, attempt: Attempt) -> None:
+        """Its worker said something of it, or is given more time."""
+        attempt.heard_ms = self.now_ms
+
+    def hear_anew(self, now_ms: int) -> None:
+        """Nobody could be heard until `now_ms` (steady time): all silences begin there."""
+        self._anew_ms = now_ms
+
+    def overdue(self, heard_ms: int) -> tuple[list[Attempt], bool]:
+        """The BOUND and SENT attempts whose silence was too long at `heard_ms` (steady time); and whether there are
+        others for which it has become so since then."""
+        now = self.now_ms
+        if self._look_ms > now:
+            return [], False
+        found: list[Attempt] = []
+        later = False
+        look = _NEVER
+        for held in self._by_worker.values():
+            for attempt in held:
+                bound = self.bound_ms if attempt.place == BOUND else self.sent_ms
+                due = max(attempt.heard_ms, self._anew_ms) + bound
+                if due <= heard_ms:
+                    found.append(attempt)
+                elif due <= now:
+                    later = True
+                else:
+                    look = min(look, due)
+        if found or later:
+            look = now
+        elif look != _NEVER:  # at most ten looks in the time of the shorter bound
+            look = max(look, now + min(self.bound_ms, self.sent_ms) // 10)
+        self._look_ms = look
+        return found, later
+
+    def next_due_ms(self, time_ms: int) -> int | None:
+        """When `unhold` or `overdue` may have something, or None. In the owner's time, which is `time_ms` at `now_ms`.
+        Dead entries make it too early, never too late."""
+        held = self._held[0][0] if self._held else _NEVER
+        look = self._look_ms - self.now_ms + time_ms if self._look_ms != _NEVER else _NEVER
+        due = min(held, look)
+        return due if due != _NEVER else None

@@ -81,9 +81,10 @@ class Draft:
         self.count = 0
         self.size = 0
 
-    def begin(self, time_ms: int) -> None:
+    def begin(self, time_ms: int, steady_ms: int | None = None) -> None:
         """The frame's time; stands once it has an event, so that all its events have one time."""
         if not self.count:
+            self.dispatch.now_ms = time_ms if steady_ms is None else steady_ms
             self.state.time_ms = max(self.state.time_ms, time_ms)
             self._projection.time_ms = self.state.time_ms
             self._projection.epoch = self.state.epoch
@@ -116,20 +117,25 @@ class Draft:
                 self._cause_offset = None
             self._cause = None
         self.count += 1
-        self.size += 64 if kind == Kind.TASK_QUEUED else event.ByteSize() + 4
         state = self.state
-        if kind in _ENDS_ATTEMPT:
-            attempt = state.runs[run_id].attempts.get(event.task)
-            if attempt is not None:
-                self.dispatch.drop(attempt)
+        if kind == Kind.TASK_QUEUED:
+            # By far the most: a bare one, small whatever it says. But a condition records its operands with it.
+            self.size += 96 if "data" not in fields else 96 + len(fields["data"])
+        else:
+            self.size += event.ByteSize() + 4
+            if kind in _ENDS_ATTEMPT:
+                attempt = state.runs[run_id].attempts.get(event.task)
+                if attempt is not None:
+                    self.dispatch.drop(attempt)
         run = apply(state, event, run_id)
         self._projection.add(event, kind, run_id, run)
         if run is not None:
             if kind == Kind.TASK_QUEUED:
                 self._ready.append((run.attempts[event.task], event.attempt))
+            elif kind == Kind.TASK_SUCCEEDED:
+                pass  # half of all events: nothing more to note
             elif kind == Kind.TASK_STARTED:
-                now = state.time_ms
-                self.dispatch.bind(run.attempts[event.task], now, now + self.limits.heartbeat_timeout_ms)
+                self.dispatch.bind(run.attempts[event.task])
             elif kind == Kind.TASK_REJECTED:
                 self.dispatch.refused(run.attempts[event.task], event.worker, event.due_ms)
         return event
@@ -156,8 +162,9 @@ class Draft:
             self.urgent = True
 
     def seal(self) -> None:
-        """Closes the frame in the middle of an input, whose position it does not move: should the log end there, the
-        input is decided again. Only for facts that may stand twice (parts of a definition)."""
+        """Closes the frame before `cut` asks for it. In the middle of an input it does not move its position: should the
+        log end there, the input is decided again; so there only for facts that may stand twice (parts of a definition).
+        Anywhere else each event stands for itself, and a loop over many of them seals whenever the frame is full."""
         self.sealed.append(self.close())
 
     def close(self) -> tuple[Frame, Effects]:

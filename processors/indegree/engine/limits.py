@@ -26,7 +26,8 @@ class Limits:
     value_bytes: int = 262_144
     """One output, or all parameters of a start, as JSON (setting limits.value_bytes)."""
     inputs_bytes: int = 1_048_576
-    """All arguments, environment and standard input of one attempt (setting limits.inputs_bytes)."""
+    """All arguments, command, environment and standard input of one attempt, with what else its record holds of the
+    definition (setting limits.inputs_bytes)."""
     json_depth: int = 100
     definition_part_bytes: int = 256 * 1024
     """A part of a definition on the log; a frame with one part stays below the record limit of 2 MiB."""
@@ -43,6 +44,9 @@ class Limits:
 
     heartbeat_timeout_ms: int = 30_000
     """A RUNNING attempt that nothing was heard of for so long is lost (setting engine.heartbeat_timeout_s)."""
+    start_timeout_ms: int = 5_000
+    """An attempt that a worker was sent and has not begun within this time goes to another, or there again (setting
+    engine.start_timeout_s)."""
     rejected_delay_ms: int = 1_000
     """First delay before a rejected attempt is sent again; doubles with each rejection."""
     rejected_max_delay_ms: int = 60_000

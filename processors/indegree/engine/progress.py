@@ -17,11 +17,11 @@ encoded when they go out. It must never depend on anything but the event, its ru
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from indegree.engine.kinds import Kind
-from indegree.engine.progress_forms import PLAIN, TASK_TYPES, Form, ProtobufForm
+from indegree.engine.progress_forms import Form, ProtobufForm
 from indegree.engine.state import Run
 from indegree.v1.progress_pb2 import Progress
 
@@ -55,6 +55,21 @@ VISIBLE: Final = frozenset(
 """Kinds with a progress record."""
 
 _NOTED: Final = VISIBLE | {Kind.ATTEMPT_FAILED}
+_HAPPY: Final = frozenset(
+    {Kind.RUN_STARTED, Kind.RUN_FINISHED, Kind.TASK_QUEUED, Kind.TASK_STARTED, Kind.TASK_SUCCEEDED}
+)
+"""What happens in a run that goes well: nearly all there is."""
+
+_TASK_TYPES: Final = {
+    Kind.TASK_QUEUED: ("task.queued", "QUEUED"),
+    Kind.TASK_STARTED: ("task.running", "RUNNING"),
+    Kind.TASK_SUCCEEDED: ("task.success", "SUCCESS"),
+    Kind.TASK_RETRYING: ("task.retrying", "RETRYING"),
+    Kind.TASK_FAILED: ("task.failed", "FAILED"),
+    Kind.TASK_SKIPPED: ("task.skipped", "SKIPPED"),
+    Kind.TASK_CANCELLED: ("task.cancelled", "CANCELLED"),
+    Kind.TASK_REJECTED: ("task.queued", "QUEUED"),
+}
 
 
 class Projection:
@@ -84,18 +99,40 @@ class Projection:
 
     def encoded(self, form: Form) -> Iterator[Encoded]:
         """The records in order. Their `log.index` is their number here."""
-        form.frame(self.epoch, self.seq, self.time_ms)
         self._failed = None
+        about: Run | None = None  # the run that `of_run` is made for
+        of_run = b""
+        time = form.time(self.time_ms)
         index = 0
         for event, kind, run_id, run, position in self._noted:
-            if kind in PLAIN:
-                if run is not None:
-                    id = f"{run_id}/{position}"
-                    data = form.task(event, kind, run, id, position, index)
-                    yield TASK_TYPES[kind][0], id, run_id, run.traceparent, data
+            if run is not None and kind in _HAPPY:
+                if run is not about:
+                    about = run
+                    of_run = b"".join(
+                        (
+                            time,
+                            form.text("run_id", run_id),
+                            form.known_text("workflow", run.plan.workflow),
+                            form.known_text("version", run.plan.version),
+                            form.text("traceparent", run.traceparent),
+                        )
+                    )
+                steps = _STARTING if kind == Kind.RUN_STARTED else ((*_step(event, kind), position),)
+                own = _own(form, event, kind, run)
+                for type, state, place in steps:
+                    id = f"{run_id}/{place}"
+                    fields = (
+                        of_run,
+                        form.text("id", id),
+                        form.known_text("type", type),
+                        form.known_text("state", state),
+                        form.number("position", place),
+                        form.place(self.epoch, self.seq, index),
+                        *own,
+                    )
+                    yield type, id, run_id, run.traceparent, form.whole(fields)
                     index += 1
-                continue
-            for record in self._others(event, kind, run_id, run, position, index):
+            elif (record := self._other(event, kind, run_id, run, position, index)) is not None:
                 record.log.epoch = self.epoch
                 record.log.seq = self.seq
                 record.log.index = index
@@ -106,27 +143,23 @@ class Projection:
         """The records as messages: for who looks at few of them."""
         return [Progress.FromString(data) for *_, data in self.encoded(ProtobufForm())]
 
-    def _others(
+    def _other(
         self, event: Event, kind: int, run_id: str, run: Run | None, position: int, index: int
-    ) -> Iterator[Progress]:
+    ) -> Progress | None:
         if kind == Kind.ATTEMPT_FAILED:
             self._failed = event if run is not None else None
-        elif kind in TASK_TYPES:
-            if run is not None:
-                yield self._end_of_attempt(event, kind, run, position)
-        elif kind == Kind.RUN_STARTED:
-            yield from self._started(event, run_id)
-        elif kind == Kind.RUN_FINISHED:
-            if run is not None:
-                yield self._finished(event, run, position)
-        else:
-            record = self._answer(event, kind, run_id, run)
-            if record is not None:
-                record.id = f"{self.partition}-{self.epoch}-{self.seq}-{index}"
-                yield record
+            return None
+        if kind in _TASK_TYPES:
+            return None if run is None else self._end_of_attempt(event, kind, run, position)
+        if kind in _HAPPY:
+            return None  # of a run that is not known
+        record = self._answer(event, kind, run_id, run)
+        if record is not None:
+            record.id = f"{self.partition}-{self.epoch}-{self.seq}-{index}"
+        return record
 
     def _end_of_attempt(self, event: Event, kind: int, run: Run, position: int) -> Progress:
-        type, state = TASK_TYPES[kind]
+        type, state = _TASK_TYPES[kind]
         record = Progress(
             id=f"{run.run_id}/{position}",
             type=type,
@@ -156,44 +189,6 @@ class Projection:
             record.started_ms = failed.started_ms
             record.finished_ms = failed.finished_ms
         return record
-
-    def _started(self, event: Event, run_id: str) -> Iterator[Progress]:
-        record = Progress(
-            id=f"{run_id}/1",
-            type="run.accepted",
-            run_id=run_id,
-            workflow=event.workflow,
-            version=event.version,
-            state="PENDING",
-            position=1,
-            time_ms=self.time_ms,
-            request_id=event.request_id,
-            actor=event.actor,
-            idempotency_key=event.idempotency_key,
-            traceparent=event.traceparent,
-        )
-        yield record
-        record.id = f"{run_id}/2"
-        record.type = "run.running"
-        record.state = "RUNNING"
-        record.position = 2
-        yield record
-
-    def _finished(self, event: Event, run: Run, position: int) -> Progress:
-        return Progress(
-            id=f"{run.run_id}/{position}",
-            type=f"run.{event.state.lower()}",
-            run_id=run.run_id,
-            workflow=run.plan.workflow,
-            version=run.plan.version,
-            state=event.state,
-            reason=event.reason,
-            position=position,
-            time_ms=self.time_ms,
-            request_id=event.request_id,
-            actor=event.actor,
-            traceparent=run.traceparent,
-        )
 
     def _answer(self, event: Event, kind: int, run_id: str, run: Run | None) -> Progress | None:
         """What is no transition; None where nobody asked."""
@@ -230,6 +225,33 @@ class Projection:
         return record
 
 
+def _step(event: Event, kind: int) -> tuple[str, str]:
+    """Type and state."""
+    if kind == Kind.RUN_FINISHED:
+        return f"run.{event.state.lower()}", event.state
+    return _TASK_TYPES[kind]
+
+
+def _own(form: Form, event: Event, kind: int, run: Run) -> Sequence[bytes]:
+    """The fields of a HAPPY event that its run does not tell."""
+    if kind == Kind.RUN_STARTED:
+        key = form.text("idempotency_key", event.idempotency_key)
+        return form.text("request_id", event.request_id), form.text("actor", event.actor), key
+    if kind == Kind.RUN_FINISHED:
+        return form.text("reason", event.reason), form.text("actor", event.actor)
+    task = form.known_text("task_id", run.plan.ids[event.task])
+    attempt = form.number("attempt", event.attempt)
+    if kind == Kind.TASK_QUEUED:
+        return task, attempt
+    worker = form.known_text("worker", event.worker)
+    started = form.number("started_ms", event.started_ms)
+    if kind == Kind.TASK_STARTED:
+        return task, attempt, worker, started
+    output = form.output(event.value) if event.HasField("value") else b""
+    return task, attempt, worker, started, form.number("finished_ms", event.finished_ms), output
+
+
+_STARTING: Final = (("run.accepted", "PENDING", 1), ("run.running", "RUNNING", 2))
 _DEPLOY_TYPES: Final = {
     Kind.VERSION_DEPLOYED: "workflow.deployed",
     Kind.VERSION_ACTIVATED: "workflow.activated",

@@ -59,11 +59,14 @@ class Recipe:
 
     fixed:    a record with all that does not depend on the run
     args:     pieces of the argument object
-    simple:   nothing needs evaluation or measuring: the inputs are values that are there already, and small constants
+    size:     bytes of `fixed`, which may hold a large constant command, environment or standard input
+    simple:   nothing needs evaluation or measuring: the inputs are values that are there already, and what is fixed
+              or constant is small
     """
 
     fixed: Task
     args: tuple[Piece, ...]
+    size: int
     command: Template | None
     env: tuple[tuple[str, Template], ...]
     input: Template | None
@@ -112,9 +115,10 @@ def _recipe(plan: Plan, index: int) -> Recipe:
         fixed.input = json_values.dumps(stdin.source)
         stdin = None
     args = tuple(_piece(name, template, plan.graph) for name, template in task.args.items())
+    size = fixed.ByteSize()
     simple = not (command or env or stdin) and all(piece.what != TEMPLATE for piece in args)
-    simple = simple and sum(len(piece.constant) for piece in args) <= _LIGHT_BYTES
-    return Recipe(fixed, args, command, tuple(env), stdin, simple)
+    simple = simple and size + sum(len(piece.constant) for piece in args) <= _LIGHT_BYTES
+    return Recipe(fixed, args, size, command, tuple(env), stdin, simple)
 
 
 def _piece(name: str, template: Template, graph: Graph) -> Piece:
@@ -151,7 +155,7 @@ class Builder:
         """Raises Unbuildable if the inputs have no value now, or are too large in sum."""
         recipe = recipe_of(run.plan, task)
         if not recipe.simple or len(recipe.args) > self._harmless:
-            self._fill(Task(), recipe, run, task)
+            self._fill(Task(), recipe, run, task, recipe.size)
 
     def build(self, attempt: Attempt, worker: str, epoch: int, now_ms: int) -> Task:
         """The record of an attempt. Raises Unbuildable."""
@@ -169,10 +173,14 @@ class Builder:
         record.traceparent = run.traceparent
         record.tracestate = run.tracestate
         record.dispatched_ms = now_ms
-        self._fill(record, recipe, run, attempt.task)
+        # What belongs to the attempt is bounded and not counted: else `check` could say yes and this no.
+        self._fill(record, recipe, run, attempt.task, 0 if recipe.simple else recipe.size - record.ByteSize())
         return record
 
-    def _fill(self, record: Task, recipe: Recipe, run: Run, task: int) -> None:
+    def _fill(self, record: Task, recipe: Recipe, run: Run, task: int, extra: int) -> None:
+        """Adds the inputs. `extra`: bytes of the finished record that `record` does not hold, as far as they count."""
+        if recipe.size > self._limits.inputs_bytes:
+            raise Unbuildable(self._limits.inputs_too_large(run.plan.ids[task], recipe.size))
         scope: Scope | None = None
         if not recipe.simple:
             scope = scope_of(run)
@@ -194,9 +202,7 @@ class Builder:
                 f"an input of task {run.plan.ids[task]!r} holds a lone surrogate, which is not text: hand the value "
                 "over in `args` or `input`"
             ) from None
-        size = len(record.args)
-        if scope is not None:
-            size += len(record.input) + sum(map(len, record.command)) + sum(map(len, record.env.values()))
+        size = recipe.size + len(record.args) if scope is None else record.ByteSize() + extra
         if size > self._limits.inputs_bytes:
             raise Unbuildable(self._limits.inputs_too_large(run.plan.ids[task], size))
 

@@ -24,7 +24,7 @@ from indegree.engine.records import Builder
 from indegree.engine.state import Attempt
 from indegree.engine.states import QUEUED, RUNNING
 from indegree.v1.task_pb2 import Result
-from indegree.v1.value_pb2 import Error
+from indegree.v1.value_pb2 import Error, Value
 
 STARTED: Final = 1
 HEARTBEAT: Final = 2
@@ -40,7 +40,7 @@ _FAILURES: Final = frozenset({"error", "timeout", "worker_lost"})
 def decide_result(draft: Draft, builder: Builder, result: Result) -> str:
     """Decides one result. Returns what it was: "counted", "stale" or "unknown"."""
     run_id = result.run_id
-    if len(result.worker) > draft.limits.name_chars:
+    if len(result.worker) > draft.limits.name_chars or len(run_id) > draft.limits.name_chars:
         return "unknown"
     run = draft.state.runs.get(run_id)
     kind = result.kind
@@ -129,7 +129,7 @@ def _stop(draft: Draft, result: Result) -> None:
 def _started(draft: Draft, attempt: Attempt, result: Result, state: int) -> None:
     """A heartbeat of an attempt that is not bound yet binds it: its `started` was for an owner that is gone."""
     if state == RUNNING:
-        attempt.heard_ms = draft.state.time_ms
+        draft.dispatch.heard(attempt)
         return
     draft.emit(
         Kind.TASK_STARTED,
@@ -158,7 +158,7 @@ def _succeeded(draft: Draft, attempt: Attempt, result: Result) -> None:
         return
     fields: dict[str, object] = {}
     if result.output.json and result.output.json != b"null":
-        fields["value"] = result.output
+        fields["value"] = Value(json=result.output.json)  # without fields that we do not know, of any size
     if result.log:
         fields["log"] = cut_log(result.log, draft.limits)
     draft.emit(
@@ -219,6 +219,8 @@ def _rejected(draft: Draft, attempt: Attempt, result: Result, state: int) -> Non
 def worker_lost(draft: Draft, builder: Builder, instance: str) -> None:
     """What `instance` held: bound attempts have failed, what it had not begun goes to another and uses no attempt."""
     for attempt in draft.dispatch.held_by(instance):
+        if draft.full():
+            draft.seal()
         run = attempt.run
         if run.run_id not in draft.state.runs:
             continue

@@ -40,6 +40,9 @@ from indegree.v1.trigger_pb2 import Command, ForwardedStart, Origin, PartitionMe
 from indegree.v1.value_pb2 import Value
 
 
+_FIELDS_BYTES = 16_384  # more than all fields of a message have, but for the parameters
+
+
 class Refused(Exception):
     """A start is refused; the message is the reason that its sender gets."""
 
@@ -144,6 +147,8 @@ def forward(draft: Draft, target: int, message: PartitionMessage) -> None:
     """Sends a message to another partition through the outbox; its number is filled in here."""
     message.source = draft.number
     message.number = draft.state.outbox_numbers.get(target, 0) + 1
+    if message.ByteSize() > draft.limits.value_bytes + _FIELDS_BYTES:
+        message.DiscardUnknownFields()  # all that we know has been bounded
     draft.send(target, "commands", Command(message=message).SerializeToString())
 
 

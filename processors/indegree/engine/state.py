@@ -38,7 +38,7 @@ class Attempt:
     place:       volatile, dispatch.py: where it stands on its way to a worker
     holder:      volatile, dispatch.py: the worker instance it was sent to or is bound to, or ""
     seq:         volatile: the frame of this epoch that queued it, 0 for an earlier epoch
-    heard_ms:    volatile: owner's time when something was last heard of it
+    heard_ms:    volatile, dispatch.py: steady time when it was sent, and then when something was last heard of it
     refusers:    volatile, dispatch.py: worker instances that lack its code
     """
 

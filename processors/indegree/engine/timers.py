@@ -52,6 +52,10 @@ class Timers:
             heappop(heap)
         return None
 
+    def peek(self) -> Attempt | Run:
+        """Whose the living timer is that `next_due_ms` spoke of."""
+        return self._heap[0][2]
+
     def pop(self) -> Attempt | Run:
         """Takes the living timer that `next_due_ms` spoke of and disarms it."""
         _, _, owner = heappop(self._heap)

@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 _KEEP = 512  # definitions kept built; the bytes of all stay, so that any can be built again
 _LARGE = 64 * 1024  # compressed bytes from which a definition is built in a thread
 _RETRY_S = 1.0
+_Pointer = tuple[int, str]
+"""When it was decided (owner's time), and the version."""
+_NOWHERE: _Pointer = (-1, "")
 
 
 class CatalogUnreachable(Exception):
@@ -54,8 +57,8 @@ class Catalog(Service):
         self._counts: dict[str, int] = {}
         self._built: OrderedDict[str, Definition] = OrderedDict()
         self._bad: set[str] = set()  # complete, but not what their hash says
-        self._active: dict[str, str] = {}
-        self._labels: dict[tuple[str, str], str] = {}
+        self._active: dict[str, _Pointer] = {}
+        self._labels: dict[tuple[str, str], _Pointer] = {}
         self._current_as_of = float("-inf")  # the topic's end as of this moment has been read (monotonic)
         self._ask = asyncio.Event()
         self._answered = asyncio.Event()
@@ -117,8 +120,8 @@ class Catalog(Service):
         if what.version:
             return what.version
         if what.label:
-            return self._labels.get((what.workflow, what.label), "")
-        return self._active.get(what.workflow, "") if isinstance(what, Start) else ""
+            return self._labels.get((what.workflow, what.label), _NOWHERE)[1]
+        return self._active.get(what.workflow, _NOWHERE)[1] if isinstance(what, Start) else ""
 
     async def read_to_end(self, as_of: float) -> None:
         """Waits until the topic's end as of `as_of` (monotonic) has been read. Raises CatalogUnreachable."""
@@ -207,11 +210,15 @@ class Catalog(Service):
             log.warning("a record of %s with key %r is left out: %s", self._tp.topic, name, error)
 
     @staticmethod
-    def _point(table: dict[Any, str], key: Any, value: bytes | None) -> None:
+    def _point(table: dict[Any, _Pointer], key: Any, value: bytes | None) -> None:
         if value is None:
             table.pop(key, None)
-        else:
-            table[key] = VersionPointer.FromString(value).version
+            return
+        pointer = VersionPointer.FromString(value)
+        # An owner that was cut off may be heard after the next one. Both wrote the time of the decision, which only
+        # grows from one owner to the next; of one time the last one counts.
+        if pointer.time_ms >= table.get(key, _NOWHERE)[0]:
+            table[key] = pointer.time_ms, pointer.version
 
     def _build(self, version: str, parts: dict[int, bytes]) -> Definition | None:
         limit = self._settings.limits.definition_bytes

@@ -3,6 +3,9 @@
 Why: retries, timeouts and windows are decided by this time and written into the log, where the next owner, on another
 machine with another wall clock, goes on with it. A wall clock that is set moves nothing here.
 
+Beside it runs a steady time, which only this machine's monotonic clock moves: it measures how long somebody has been
+silent, which a jump of the broker's clock must not lengthen.
+
 The one reader of clocks in this package that decides anything. Milliseconds since the epoch.
 """
 
@@ -19,6 +22,7 @@ class OwnerClock:
         self._monotonic, self._wall = monotonic, wall
         self._base_ms = 0.0
         self._base_at = monotonic()
+        self._steady_base_ms: float | None = None
 
     def not_before(self, time_ms: int) -> None:
         """The log holds a frame of this time: ours is not earlier."""
@@ -32,6 +36,14 @@ class OwnerClock:
 
     def now_ms(self) -> int:
         return int(self._now())
+
+    def both_ms(self) -> tuple[int, int]:
+        """The owner's time and the steady time. They are equal at the first call, which belongs behind the announcement:
+        from there on the owner's may jump ahead."""
+        now, monotonic_ms = self._now(), self._monotonic() * 1000
+        if self._steady_base_ms is None:
+            self._steady_base_ms = now - monotonic_ms
+        return int(now), int(self._steady_base_ms + monotonic_ms)
 
     def seconds_until(self, due_ms: int) -> float:
         """How long until `due_ms`, at least 0."""

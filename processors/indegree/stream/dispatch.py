@@ -36,7 +36,8 @@ class Member(Protocol):
         ...
 
     def sent(self, count: int, decided: bool) -> None:
-        """So many of its attempts were sent; `decided`: events were made by it, so a frame has to be cut."""
+        """So many of its attempts were sent, and it may have an earlier deadline now: of these, or of one that was put
+        off. `decided`: events were made by it, so a frame has to be cut."""
 
     def failed(self, error: BaseException) -> None:
         """A fault of its core: its ownership is over."""
@@ -115,12 +116,14 @@ class Dispatcher:
                 waiting.append((best, place))
         heapq.heapify(waiting)
         before = {place: members[place].core.ready(queue) for _, place in waiting}
+        put_off: set[int] = set()  # members
         out: dict[int, dict[int, list[Record]]] = {}  # member -> partition of the topic -> records
         while waiting and room:
             place, core = waiting[0][1], members[waiting[0][1]].core
             chosen = self._choose(core, queue, room)
             if chosen < 0:
                 core.postpone(queue)
+                put_off.add(place)
                 before[place] -= 1
                 _next(waiting, core.best(queue), place)
                 continue
@@ -155,7 +158,7 @@ class Dispatcher:
                 count += len(records)
                 self._outbound.put(topic, partition, records, member.ticket)
             decided = member.core.ready(queue) != ready - count  # a task whose inputs cannot be made has failed
-            if count or decided:
+            if count or decided or place in put_off:
                 member.sent(count, decided)
 
 

@@ -7,7 +7,7 @@ partition is handed over while Kafka's clients still work), and gives each end o
 | --- | --- |
 | given away | nothing |
 | fenced, lease not proven, a frame of a newer format | only etcd may give it back, after a pause |
-| a damaged log, a position that Kafka does not have, three failed recoveries | quarantine, with the reason |
+| a damaged log, a position that Kafka does not have, three failed recoveries, a state that always fails | quarantine |
 | Kafka or etcd away, a fault of ours | the stream starts anew after a backoff, from the log |
 """
 
@@ -67,6 +67,7 @@ def limits(settings: Settings) -> Limits:
         value_bytes=settings.limits.value_bytes,
         inputs_bytes=settings.limits.inputs_bytes,
         heartbeat_timeout_ms=int(settings.engine.heartbeat_timeout_s * 1000),
+        start_timeout_ms=int(settings.engine.start_timeout_s * 1000),
         history_ms=int(settings.engine.history_days * 86_400_000),
     )
 
@@ -202,7 +203,7 @@ class Engine(Service):
             self.session.fenced(number)
             return True
         if isinstance(error, (LogDamaged, PositionLost)):
-            self.session.quarantine(number, f"{kind}: {error}")
+            self.add_future(self._damaged(number, f"{kind}: {error}"))
             return True
         external = isinstance(error, EXTERNAL)
         part.restarts.failed(time.monotonic(), outage=external)
@@ -211,11 +212,24 @@ class Engine(Service):
             number, kind, error, part.restarts.delay_s(),
             exc_info=None if external else error,
         )  # fmt: skip
+        if part.restarts.hopeless:
+            self.session.quarantine(number, part.restarts.hopeless)
+            part.restarts.hopeless = ""
+            return True
         if recovering and not external and part.restarts.failed_in_recovery():
             self.session.quarantine(number, f"three recoveries failed, the last by {kind}: {error}")
             return True
         self.metrics.restarts.inc()
         return False
+
+    async def _damaged(self, number: int, reason: str) -> None:
+        """Quarantine; but where a topic was made anew, that is what is wrong, and no partition is to blame."""
+        await self.fitness.look()
+        if self.fitness.fault:
+            log.warning("partition %d is given back: %s", number, reason)
+            self.session.fenced(number)
+        else:
+            self.session.quarantine(number, reason)
 
     async def end(self, part: Partition) -> None:
         """Stops reading, then lets go as graciously as the grant's end allows."""

@@ -15,6 +15,7 @@ know it yet.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -53,10 +54,19 @@ class Fitness(Service):
         self._logs = [TopicPartition(topics.events, p) for p in range(cluster.partitions)]
         self._failures = 0
         self._missing = 0
+        self._hurry = asyncio.Event()
+        self._looked = asyncio.Event()  # of this moment: set and replaced after each look
 
     def fit(self) -> bool:
         """For the session; never blocks."""
         return not self.fault and self._failures < _UNFIT_AFTER
+
+    async def look(self) -> None:
+        """Looks at once: `fault` is of now afterwards, unless Kafka does not answer within 4 s. Raises nothing."""
+        self._hurry.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2 * _ANSWER_S):
+                await self._looked.wait()
 
     @Service.task
     async def _watch(self) -> None:
@@ -77,7 +87,12 @@ class Fitness(Service):
                     log.warning("the logs' ends cannot be read (%s): this engine is not fit", type(error).__name__)
                 await self._drop(client)
                 client = None
-            await self.sleep(_EVERY_S)
+            looked, self._looked = self._looked, asyncio.Event()
+            looked.set()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_EVERY_S):
+                    await self._hurry.wait()
+            self._hurry.clear()
         await self._drop(client)
 
     async def _drop(self, client: AIOKafkaConsumer | None) -> None:

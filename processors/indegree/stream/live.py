@@ -7,8 +7,9 @@ The rules, each of which costs work when it is broken:
 
 - nothing of a frame is visible before it is acknowledged at the expected offset (`_settled` is the only way out);
 - the lease is proven before every dispatch;
-- until all inputs are read up to their end as of the takeover, no timer is decided and nothing is dispatched: a result
-  that lies unread beats its own timeout, and an attempt whose `started` lies unread is not sent again;
+- until all inputs are read up to their end as of the takeover, no timer is decided and nothing is dispatched: an attempt
+  whose `started` lies unread is not sent again;
+- a result that lies unread beats its own timeout, the silence of its worker, and the loss of it (hearing.py);
 - a failed output ends the ownership, so that recovery sends it again;
 - only triggers may be paused for back-pressure.
 """
@@ -29,6 +30,7 @@ from indegree.events.topics import RESULTS, TRIGGERS
 from indegree.stream.appends import Appends, AppendUnknown
 from indegree.stream.catalog import CatalogUnreachable
 from indegree.stream.control import send_stops
+from indegree.stream.hearing import Hearing
 from indegree.stream.inputs import Decoded, InputReader
 from indegree.stream.log import YIELD_S, LogReader
 from indegree.stream.outbound import Ticket
@@ -47,11 +49,13 @@ EXTERNAL = (KafkaError, KafkaUnreachable, CatalogUnreachable, AppendUnknown, Log
 """Failures of the surroundings: nothing that we read or decided is to blame for them."""
 
 _CATCH_UP_S = 0.02  # how often it is asked whether the inputs of the takeover have been read
+_HEAR_S = 0.05  # how often, whether the results have been read up to what is to be decided
 _STARTED_S = 0.075  # within which a worker has reported what it began, with some room
 _CHECK_EVERY = 16  # records between two looks at the clock
 _HOLD_AT, _GO_ON_AT = 50_000, 20_000  # records that wait for Kafka, at which triggers are paused and resumed
 _LOOK_AGAIN_S = 0.1  # while they are paused
 _LONGEST_TIMER_S = 3600.0
+_NEVER_MS = 1 << 62
 _WORDS = ("triggers", "commands", "results")  # in the order of Frame.next
 
 
@@ -101,10 +105,20 @@ class Live:
         self._suspect: tuple[int, int] | None = None  # the input that is being decided
         self._ends: list[int] | None = ends  # of the inputs as of the takeover, until they are read
         self._early: list[OutboxEntry] = []  # outbox entries of frames before that
-        self._lost_workers: dict[str, int] = {}  # instance -> end of our results when we heard of it
-        self._hearing: set[asyncio.Task[None]] = set()
+        self._hearing = Hearing(
+            services.consumer,
+            self._tps[RESULTS],
+            settings.engine.heartbeat_timeout_s,
+            self._clock.both_ms,
+            self.wake,
+            self.core.hear_anew,
+            self.failed,
+        )
+        self._lost_workers: dict[str, int] = {}  # instance -> steady time when we were told
+        self._waits = False  # a timeout is due, and is decided once all results of before have been read
         self._woken = False  # a wake-up is in the stream and was not taken yet
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_ms = _NEVER_MS  # what it is set for, in the owner's time
         self._held = False  # triggers are paused
         self.sent_total = 0  # task records sent by this ownership
         self._dispatched_at = float("-inf")
@@ -112,6 +126,7 @@ class Live:
         self._count_tombstones, self._count_refused = metrics.tombstones.labels(label), metrics.refused.labels(label)
         self._count_frames, self._count_events = metrics.frames.labels(label), metrics.events.labels(label)
         self._count_tasks, self._judged = metrics.tasks.labels(label), metrics.judged(number)
+        self._count_unstarted = metrics.unstarted.labels(label)
 
     @property
     def serving(self) -> bool:
@@ -146,12 +161,14 @@ class Live:
         records = batch.take()
         before = tuple(self.core.state.next)
         try:
-            self.core.begin(self._clock.now_ms())
+            self.core.begin(*self._clock.both_ms())
             self._news()
             if self._restarts.careful:
                 await self._carefully(index, records)
             else:
                 await self._decide(index, records)
+            if (self._lost_workers or self._waits) and self.serving:
+                await self._hearing.look()
             if self._lost_workers and self.serving:
                 await self._lose()
             await self._finish(len(records))
@@ -196,7 +213,7 @@ class Live:
                 if self._appends.room:
                     await self._cut()
                 await asyncio.sleep(0)
-                core.begin(self._clock.now_ms())
+                core.begin(*self._clock.both_ms())
                 until = time.monotonic() + YIELD_S
         if records:
             self._count_inputs[index].inc(len(records))
@@ -229,10 +246,15 @@ class Live:
             core.skip(index, offset)
 
     async def _carefully(self, index: int, records: list[Any]) -> None:
-        """One input a frame, each acknowledged before the next: so that the one to blame is known."""
+        """One input a frame, with all that follows from it, each acknowledged before the next.
+
+        So the one to blame is known, and nothing of it is in the log yet.
+        """
         for record in records:
+            self.core.proceed()  # what fails without the input is not to be laid on it
             await self._decide(index, [record])
             self._suspect = (index, record.offset)
+            self.core.proceed()
             await self._cut(force=True)
             await self._appends.join()
             self._suspect = None
@@ -244,14 +266,14 @@ class Live:
 
     async def _lose(self) -> None:
         """Lost workers, once all is read that they may have said before: a result that lies unread beats the loss."""
-        read = await self._services.consumer().read_up_to(self._tps[RESULTS])
-        if self.core.full():
-            await self._cut()
-        for instance in [instance for instance, end in self._lost_workers.items() if end <= read]:
+        heard_ms = self._hearing.heard[1]
+        for instance in [instance for instance, told_ms in self._lost_workers.items() if told_ms < heard_ms]:
+            if self.core.full():
+                await self._cut()
             del self._lost_workers[instance]
             self.core.worker_lost(instance)
         if self._lost_workers:
-            asyncio.get_running_loop().call_later(_CATCH_UP_S, self.wake)
+            self._hearing.ask()
 
     async def _finish(self, inputs: int) -> None:
         """Timers that are due, then what is decidable, then the last frame of this step.
@@ -261,16 +283,25 @@ class Live:
         core = self.core
         if self.serving:
             due = core.next_due_ms()
+            self._waits = False
             if due is not None and due <= self._clock.now_ms():
                 if core.full():
                     await self._cut()
-                core.begin(self._clock.now_ms())
-                core.fire_timers()
+                core.begin(*self._clock.both_ms())
+                self._fire()
         if core.proceed() or (self.serving and self._snapshots.write(inputs)):
             self.wake()
         await self._cut(self._snapshots.say)
         if self.serving and core.queues():  # what no frame releases: handed back, or a delay that has ended
             self._dispatch()
+
+    def _fire(self) -> None:
+        unstarted = self.core.counters["unstarted"]
+        self._waits = self.core.fire_timers(self._hearing.heard, self._services.workers.answers)
+        if self._waits:
+            self._hearing.ask()
+        if self.core.counters["unstarted"] > unstarted:
+            self._count_unstarted.inc(self.core.counters["unstarted"] - unstarted)
 
     async def _cut(self, force: bool = False) -> None:
         """Hands over what the core has for the log: the open frame, and those that one large input has filled."""
@@ -318,13 +349,18 @@ class Live:
         self._services.dispatcher.run()
 
     def sent(self, count: int, decided: bool) -> None:
-        """So many of our attempts were sent; `decided`: one could not be, and the core made events of that."""
+        """So many of our attempts were sent, or some were put off: there may be an earlier deadline now.
+
+        `decided`: one could not be sent, and the core made events of that.
+        """
         if count:
             self._dispatched_at = time.monotonic()
             self._count_tasks.inc(count)
             self.sent_total += count
         if decided:
             self.wake()
+        elif self._error is None and not self._woken and (self.core.next_due_ms() or _NEVER_MS) < self._timer_ms:
+            self._set_timer()  # nobody's step may come soon: this is also called from without
 
     async def _catch_up(self, ends: list[int]) -> None:
         """Once the inputs of the takeover are read, and all of it is in the log, the partition begins to act."""
@@ -336,6 +372,7 @@ class Live:
         await self._cut()
         await self._appends.join()
         self._ends = None
+        self._hearing.begin()
         self._services.dispatcher.join(self)
         outstanding = self.core.outstanding()
         self.core.release(outstanding)
@@ -361,28 +398,25 @@ class Live:
 
     def worker_lost(self, instance: str) -> None:
         """A worker is gone for good: its attempts end once its last results are read."""
-        if instance not in self._lost_workers:
-            hearing = asyncio.ensure_future(self._hear_out(instance))
-            self._hearing.add(hearing)
-            hearing.add_done_callback(self._hearing.discard)
-
-    async def _hear_out(self, instance: str) -> None:
         # It left after its last result was acknowledged; but `workers` may be read faster than `results`.
-        tp = self._tps[RESULTS]
-        try:
-            self._lost_workers[instance] = (await self._services.consumer().highwaters(tp))[tp]
-        except Exception as error:  # noqa: BLE001 - it ends this ownership: the next one reads it all anew
-            self.failed(error)
-        self.wake()
+        if instance not in self._lost_workers:
+            self._lost_workers[instance] = self._clock.both_ms()[1]
+            self.wake()
 
     def _set_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         due = self.core.next_due_ms() if self.serving else None
-        if due is not None:
+        if self.serving and (self._waits or self._lost_workers):
+            self._timer_ms, delay_s = 0, _HEAR_S
+        elif due is not None:
+            self._timer_ms = due
             delay_s = min(max(0.001, self._clock.seconds_until(due)), _LONGEST_TIMER_S)
-            self._timer = asyncio.get_running_loop().call_later(delay_s, self.wake)
+        else:
+            self._timer_ms = _NEVER_MS
+            return
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self.wake)
 
     def _throttle(self) -> None:
         """Pauses triggers while too much waits for Kafka. No other input: what ends the wait may come there."""
@@ -405,7 +439,7 @@ class Live:
         await self._appends.join()
         await self.ticket.idle()
         await self._progress.idle()
-        self.core.begin(self._clock.now_ms())
+        self.core.begin(*self._clock.both_ms())
         self._news()
         cut = self.core.cut(True)
         if cut is None or self.ticket.error is not None or self._error is not None:
@@ -422,6 +456,7 @@ class Live:
             self._timer.cancel()
         self._error = self._error or Fenced("given up")
         self._services.dispatcher.leave(self)
+        self._hearing.close()
         self._appends.stop()
         self._outbox.stop()
         await asyncio.gather(self._progress.abandon(), self._owned.log.abandon(), return_exceptions=True)

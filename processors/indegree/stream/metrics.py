@@ -51,6 +51,12 @@ class Metrics:
         self.frames = Counter("indegree_frames", "Frames in force that were appended", _PARTITION, registry=r)
         self.events = Counter("indegree_events", "Events in those frames", _PARTITION, registry=r)
         self.tasks = Counter("indegree_tasks_sent", "Task records sent to workers", _PARTITION, registry=r)
+        self.unstarted = Counter(
+            "indegree_tasks_unstarted",
+            "Of these, those that their worker did not begin in time: sent again",
+            _PARTITION,
+            registry=r,
+        )
         self.void = Counter("indegree_void_frames", "Frames read that do not count", _PARTITION, registry=r)
         self.gaps = Counter(
             "indegree_offset_gaps", "Appends that were not at the expected offset", _PARTITION, registry=r

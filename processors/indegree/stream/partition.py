@@ -95,7 +95,7 @@ class Partition:
         )
         try:
             core = owned.recovery.core
-            core.announced(owned.epoch, owned.clock.now_ms())
+            core.announced(owned.epoch, *owned.clock.both_ms())
             ends = self._check_positions(core, owned)
             after = await progress.begin(owned.epoch, owned.takeover_id, owned.recovery.acknowledged)
         except BaseException:

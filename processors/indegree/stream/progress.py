@@ -221,10 +221,10 @@ class ProgressLog:
                 for header in progress_headers(Progress(type=kind), self._settings.cluster, self._json)
                 if header[0] != "ce_id"
             ]
-        key = run_id.encode() or None
-        headers = [*head, ("ce_id", id.encode())]
-        if key is not None:
-            headers.append(("ce_subject", key))
+        if not run_id:
+            return None, data, [*head, ("ce_id", id.encode())]
+        key = run_id.encode()
+        headers = [*head, ("ce_id", id.encode()), ("ce_subject", key)]
         if traceparent:
             headers.append(("traceparent", traceparent.encode()))
         return key, data, headers

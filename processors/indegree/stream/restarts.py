@@ -5,7 +5,8 @@ A fault that repeats must not take down one engine after the other, nor stop its
 - restarts of a partition back off from 0.1 s to 30 s, and begin anew after a minute without a failure;
 - after three failures at the same input, that input is refused (an event, then dead-letter) instead of being decided;
 - after three failures at the same place that cannot be laid on one input, steps go one input at a time, so that the
-  culprit shows;
+  culprit shows; three more failures there, and none has shown: what is in the log is to blame, no input, and the
+  partition goes into quarantine;
 - after three failures in recovery the partition goes into quarantine, and the engine lives on.
 
 Kept per partition number, across ownerships of one process. No IO here; failures of Kafka or etcd do not count.
@@ -36,6 +37,8 @@ class Restarts:
     """Inputs that are refused unread, with the reason."""
     careful: bool = False
     """One input a frame, each acknowledged before the next."""
+    hopeless: str = ""
+    """Why the partition cannot go on, whatever input is left out; empty while it may."""
     _outage: bool = False
     _last_s: float = float("-inf")
     _at: Input | tuple[int, ...] | None = None
@@ -71,7 +74,9 @@ class Restarts:
             self.culprits[suspect] = f"it failed {TIMES} times to be processed: {reason}"
             self.careful, self._times = False, 0
         elif suspect is None and self._times >= TIMES:
-            self.careful, self._times = True, 0
+            if self.careful:
+                self.hopeless = f"it failed {2 * TIMES} times at the same place, and no input is to blame: {reason}"
+            self.careful, self._times = not self.careful, 0
 
     def passed(self, positions: tuple[int, ...]) -> None:
         """Inputs below `positions` are in the log: what was remembered of them is not needed any more."""

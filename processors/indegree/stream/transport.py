@@ -168,6 +168,11 @@ class OwnedConsumer(Consumer):
             return int(batch.records[0].offset)
         return int(await self.kafka.position(TopicPartition(*tp)))
 
+    def answered(self, tp: TP) -> object:
+        """Something that changes whenever Kafka answers a fetch of an owned topic-partition (every `fetch_max_wait_ms`,
+        while it is there and we are not behind)."""
+        return self.kafka.last_poll_timestamp(TopicPartition(*tp))
+
     def wake(self, channel: Any, tp: TP) -> None:
         """Sends a batch without records, so that a stream whose inputs are silent takes a step."""
         message = self._message(tp, Batch(tp.topic, []), 0, 0.0, 0)
@@ -352,11 +357,22 @@ class Transport(driver.Transport):
 class PartitionSupervisor(OneForOneSupervisor):
     """Starts a crashed actor anew, at once and however often: the new body waits out its own backoff.
 
-    Faust's own gives up after 100 restarts in a second by ending the process, and finds actors by an index that is
-    wrong once one has been removed.
+    Faust's own gives up after 100 restarts in a second by ending the process, finds actors by an index that is wrong
+    once one has been removed, leaves a new actor unstarted (so that its next crash is seen 5 s late), and is deaf while
+    it restarts something.
     """
 
     mundane_level = "debug"
+
+    async def restart_services(self, services: list[Any]) -> None:
+        while self.replacement is not None:
+            crashed = [
+                service for service in self._services if service.started and not self.service_operational(service)
+            ]
+            if not crashed:
+                return
+            for service in crashed:
+                await self.restart_service(service)
 
     async def restart_service(self, service: Any) -> None:
         if service not in self._services or self.replacement is None:
@@ -369,6 +385,7 @@ class PartitionSupervisor(OneForOneSupervisor):
         self._services[self._services.index(service)] = new
         self._index.pop(service, None)
         self._index[new] = 0
+        await new.maybe_start()
 
 
 class PartitionAgent(Agent):

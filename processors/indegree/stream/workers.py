@@ -25,9 +25,12 @@ from indegree.events import kafka
 from indegree.events.run_ids import is_name
 from indegree.events.settings import Settings
 from indegree.events.topics import Topics
+from indegree.stream.hearing import Absence
 from indegree.v1.task_pb2 import Worker
 
 log = logging.getLogger(__name__)
+
+_ANSWERS_S = 2.0
 
 
 @dataclass(slots=True)
@@ -68,6 +71,7 @@ class Workers(Service):
         self._topic = Topics(settings.cluster).workers
         self.started_at = monotonic()
         self._silent_until = float("-inf")  # until then the broker did not answer
+        self._absence = Absence(settings.engine.worker_timeout_s, monotonic())
         self.arrivals = 0  # counts the instances that have come: each may have code that others lack
         self.complete = asyncio.Event()  # all that stood on the topic at our start has been read
 
@@ -108,6 +112,7 @@ class Workers(Service):
                         for records in (await client.getmany(timeout_ms=200)).values():
                             for record in records:
                                 self.heard(record.key, record.value, live=record.offset >= end)
+                        self.notice(client.last_poll_timestamp(tp))
                         if self.overdue() and await self._all_read(client, tp):
                             self.expire()
                 finally:
@@ -117,6 +122,20 @@ class Workers(Service):
             except Exception as error:  # noqa: BLE001 - the table is advice; Kafka's absence is reported where it matters
                 log.warning("reading %s: %s: %s; tries again", self._topic, type(error).__name__, error)
                 await self.sleep(1.0)
+
+    def notice(self, stamp: object) -> None:
+        """`stamp` changes with every answer of the broker. After an absence of it the timeout of all begins anew."""
+        now = self._monotonic()
+        if self._absence.look(stamp, now) or self._absence.away(now):
+            self._silent_until = now
+
+    def answers(self, instance: str) -> bool:
+        """Whether it has announced itself within three of its intervals. One that we do not know is none that we would
+        wait for."""
+        known = self._known.get(instance)
+        if known is None:
+            return True
+        return self._monotonic() - known.heard_at < max(_ANSWERS_S, 3 * known.worker.interval_ms / 1000)
 
     async def _all_read(self, client: AIOKafkaConsumer, tp: TopicPartition) -> bool:
         """Whether the broker answers and we have read all that it has: only then is a silent worker a lost one."""

@@ -11,10 +11,11 @@ whatever user code sends still carries it. Whether a provider is set is asked on
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace as api
-from opentelemetry.trace import NonRecordingSpan, Span, SpanKind, Tracer
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, Tracer
 from opentelemetry.trace.status import Status, StatusCode
 
 from indegree.events import telemetry, trace
@@ -55,12 +56,21 @@ def begin(attempt: Attempt) -> None:
             log.exception("the span of an attempt could not be made")
 
 
+@lru_cache(maxsize=1_024)
+def _around(traceparent: str, tracestate: str) -> tuple[SpanContext, otel_context.Context] | None:
+    """The record's own context, which the tasks of a run mostly share; None where it is not valid."""
+    if not trace.valid(traceparent):
+        return None
+    parent = telemetry.span_context(traceparent, tracestate)
+    return parent, api.set_span_in_context(NonRecordingSpan(parent), otel_context.Context())
+
+
 def _begin(attempt: Attempt) -> None:
     task = attempt.task
-    if not trace.valid(task.traceparent):
+    around = _around(task.traceparent, task.tracestate)
+    if around is None:
         return
-    parent = telemetry.span_context(task.traceparent, task.tracestate)
-    current = api.set_span_in_context(NonRecordingSpan(parent), otel_context.Context())
+    parent, current = around
     source = tracer() if parent.trace_flags.sampled else None
     if source is not None:
         topic = Topics(_cluster).tasks(task.queue or "default")
