@@ -11,13 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from confluent_kafka import Consumer as StockConsumer
 from confluent_kafka import TopicPartition as StockPartition
 
 from indegree.engine.core import PartitionCore
 from indegree.events.admin import ensure_topics
 from indegree.events.frames import InForce, Verdict
-from indegree.v1.event_pb2 import Event, Frame
+from indegree.stream.log import LogReader
+from indegree.stream.takeover import LogShortened, Recovery
+from indegree.stream.takeover import _read as read
+from indegree.v1.event_pb2 import Event, Frame, RecoverFrom
 from indegree.v1.task_pb2 import Result, Task
 from tests.integration.stream_road import DIAMOND, HandWorker, Road, check_progress, make_settings, wait_until
 
@@ -147,3 +152,21 @@ def test_old_logs_get_shorter_and_runs_that_wait_survive_a_crash(road: Road) -> 
         assert done.returncode != 0
         assert "was deleted" in done.stderr, (command, done)
         assert "engine.history_days" in done.stderr, (command, done)
+
+
+async def test_a_log_that_is_shortened_while_an_heir_reads_it_is_not_taken_for_damaged(road: Road) -> None:
+    topic = f"{road.settings.cluster}.events"
+    owners = [Frame(format=1, epoch=n, owner="e", takeover_id=b"x", time_ms=1, next=[0, 0, 0]) for n in range(1, 11)]
+    road.produce("events", [(0, None, frame.SerializeToString()) for frame in owners])
+    async with LogReader(road.settings, topic, 0) as reader:
+        begin, end = await reader.bounds()
+        assert (begin, end) == (0, 10)
+        admin = AIOKafkaAdminClient(bootstrap_servers=road.settings.kafka.bootstrap_servers)
+        await admin.start()
+        try:
+            await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(8)})
+        finally:
+            await admin.close()
+        recovery = Recovery(PartitionCore(0, 1), InForce(), RecoverFrom())
+        with pytest.raises(LogShortened, match="shortened to 8 while it was read at 0"):
+            await read(reader, recovery, end)

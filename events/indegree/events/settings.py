@@ -153,6 +153,9 @@ class Settings:
             raise SettingsError(
                 f"engine.lease_ttl_s = {self.engine.lease_ttl_s}: the smallest lease of etcd is 2 seconds"
             )
+        for name in ("history_days", "inputs_days"):
+            if getattr(self.engine, name) < 0:
+                raise SettingsError(f"engine.{name} = {getattr(self.engine, name)}: must be 0 or more days")
         if self.engine.progress_format not in ("protobuf", "json"):
             raise SettingsError(f"engine.progress_format = {self.engine.progress_format!r}: must be protobuf or json")
         if not 1 <= self.limits.value_bytes <= MAX_VALUE_BYTES:

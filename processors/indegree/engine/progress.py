@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from indegree.engine.kinds import Kind
+from indegree.engine.plan import Plan
 from indegree.engine.progress_forms import Form, ProtobufForm
 from indegree.engine.state import Run
 from indegree.v1.progress_pb2 import Progress
@@ -28,7 +29,7 @@ from indegree.v1.progress_pb2 import Progress
 if TYPE_CHECKING:
     from indegree.v1.event_pb2 import Event
 
-Encoded: TypeAlias = tuple[str, str, str, str, bytes]
+Encoded: TypeAlias = tuple[str, bytes, bytes, str, bytes]
 """Type, id, run id, traceparent, and the whole record."""
 
 VISIBLE: Final = frozenset(
@@ -100,43 +101,25 @@ class Projection:
     def encoded(self, form: Form) -> Iterator[Encoded]:
         """The records in order. Their `log.index` is their number here."""
         self._failed = None
-        about: Run | None = None  # the run that `of_run` is made for
-        of_run = b""
-        time = form.time(self.time_ms)
+        form.frame(self.epoch, self.seq)
+        about: Run | None = None  # the run that these are of
+        key = of_run = b""
         index = 0
         for event, kind, run_id, run, position in self._noted:
             if run is not None and kind in _HAPPY:
                 if run is not about:
-                    about = run
-                    of_run = b"".join(
-                        (
-                            time,
-                            form.text("run_id", run_id),
-                            form.known_text("workflow", run.plan.workflow),
-                            form.known_text("version", run.plan.version),
-                            form.text("traceparent", run.traceparent),
-                        )
-                    )
-                steps = _STARTING if kind == Kind.RUN_STARTED else ((*_step(event, kind), position),)
-                own = _own(form, event, kind, run)
-                for type, state, place in steps:
-                    id = f"{run_id}/{place}"
-                    fields = (
-                        of_run,
-                        form.text("id", id),
-                        form.known_text("type", type),
-                        form.known_text("state", state),
-                        form.number("position", place),
-                        form.place(self.epoch, self.seq, index),
-                        *own,
-                    )
-                    yield type, id, run_id, run.traceparent, form.whole(fields)
+                    about, key = run, run_id.encode()
+                    of_run = form.fields(run_id=run_id, time_ms=self.time_ms, traceparent=run.traceparent)
+                own = _own(form, event, kind)
+                for type, head, place in _steps(form, event, kind, run.plan, position):
+                    id = b"%b/%d" % (key, place)
+                    yield type, id, key, run.traceparent, form.record(head, of_run, own, id, place, index)
                     index += 1
             elif (record := self._other(event, kind, run_id, run, position, index)) is not None:
                 record.log.epoch = self.epoch
                 record.log.seq = self.seq
                 record.log.index = index
-                yield record.type, record.id, record.run_id, record.traceparent, form.message(record)
+                yield encoded(record, form)
                 index += 1
 
     def records(self) -> list[Progress]:
@@ -225,33 +208,40 @@ class Projection:
         return record
 
 
-def _step(event: Event, kind: int) -> tuple[str, str]:
-    """Type and state."""
-    if kind == Kind.RUN_FINISHED:
-        return f"run.{event.state.lower()}", event.state
-    return _TASK_TYPES[kind]
+def encoded(record: Progress, form: Form) -> Encoded:
+    """Any record."""
+    return record.type, record.id.encode(), record.run_id.encode(), record.traceparent, form.message(record)
 
 
-def _own(form: Form, event: Event, kind: int, run: Run) -> Sequence[bytes]:
-    """The fields of a HAPPY event that its run does not tell."""
+def _steps(form: Form, event: Event, kind: int, plan: Plan, position: int) -> Sequence[tuple[str, bytes, int]]:
+    """Type, head and position of the records of a HAPPY event."""
     if kind == Kind.RUN_STARTED:
-        key = form.text("idempotency_key", event.idempotency_key)
-        return form.text("request_id", event.request_id), form.text("actor", event.actor), key
+        accepted = form.head(plan.workflow, plan.version, "run.accepted", "PENDING", "", 0)
+        running = form.head(plan.workflow, plan.version, "run.running", "RUNNING", "", 0)
+        return ("run.accepted", accepted, 1), ("run.running", running, 2)
     if kind == Kind.RUN_FINISHED:
-        return form.text("reason", event.reason), form.text("actor", event.actor)
-    task = form.known_text("task_id", run.plan.ids[event.task])
-    attempt = form.number("attempt", event.attempt)
+        state = event.state
+        type = f"run.{state.lower()}"
+        return ((type, form.head(plan.workflow, plan.version, type, state, "", 0), position),)
+    type, state = _TASK_TYPES[kind]
+    head = form.head(plan.workflow, plan.version, type, state, plan.ids[event.task], event.attempt)
+    return ((type, head, position),)
+
+
+def _own(form: Form, event: Event, kind: int) -> bytes:
+    """What only the record of a HAPPY event says, encoded."""
     if kind == Kind.TASK_QUEUED:
-        return task, attempt
-    worker = form.known_text("worker", event.worker)
-    started = form.number("started_ms", event.started_ms)
+        return b""
     if kind == Kind.TASK_STARTED:
-        return task, attempt, worker, started
-    output = form.output(event.value) if event.HasField("value") else b""
-    return task, attempt, worker, started, form.number("finished_ms", event.finished_ms), output
+        return form.end(event.worker, event.started_ms, 0)
+    if kind == Kind.TASK_SUCCEEDED:
+        end = form.end(event.worker, event.started_ms, event.finished_ms)
+        return end + form.fields(output=event.value) if event.HasField("value") else end
+    if kind == Kind.RUN_FINISHED:
+        return form.fields(reason=event.reason, actor=event.actor)
+    return form.fields(request_id=event.request_id, actor=event.actor, idempotency_key=event.idempotency_key)
 
 
-_STARTING: Final = (("run.accepted", "PENDING", 1), ("run.running", "RUNNING", 2))
 _DEPLOY_TYPES: Final = {
     Kind.VERSION_DEPLOYED: "workflow.deployed",
     Kind.VERSION_ACTIVATED: "workflow.activated",

@@ -3,132 +3,108 @@
 Why: every transition of a task makes a record, so this is among the hottest code of an engine. To build a message field
 by field, and to turn it into text by reflection, costs up to 20 us a record.
 
-How: in both forms an encoded record is its encoded fields, joined. Most of them were seen before (of the version, the
-frame, the run, the worker, a time in milliseconds): they are encoded once and kept for a while. Rare records are built
-as messages and encoded whole.
+How: in both forms an encoded record is its encoded fields, joined. What many records share (of a version and task, a
+run, a worker and millisecond) is encoded once; only the id and the two numbers that each record has for itself are put
+between. Rare records are built as messages and encoded whole.
 
 It must never say anything else than the message would: tests compare both forms with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
 from functools import lru_cache
 from json.encoder import encode_basestring as quoted
-from typing import Final, Protocol
+from typing import Any, Final
 
 from indegree.events.codec import progress_json, rfc3339, value_text
 from indegree.v1.event_pb2 import ProgressPosition
 from indegree.v1.progress_pb2 import Progress
-from indegree.v1.value_pb2 import Value
 
 _KEPT = 4_096
 
 
-class Form(Protocol):
-    """Fields of Progress, each encoded by itself; empty where the value is 0 or empty."""
+class Form(ABC):
+    """Encodes the records of one frame after the other. Fields that are 0 or empty are left out.
 
-    def text(self, name: str, value: str) -> bytes: ...
+    head(workflow, version, type, state, task_id, attempt), end(worker, started_ms, finished_ms): these fields, encoded
+    """
 
-    def known_text(self, name: str, value: str) -> bytes:
-        """A text that comes again and again."""
+    def __init__(self) -> None:
+        self.head = lru_cache(_KEPT)(self._head)
+        self.end = lru_cache(_KEPT)(self._end)
 
-    def number(self, name: str, value: int) -> bytes: ...
+    def _head(self, workflow: str, version: str, type: str, state: str, task_id: str, attempt: int) -> bytes:
+        return self.fields(workflow=workflow, version=version, type=type, state=state, task_id=task_id, attempt=attempt)
 
-    def output(self, value: Value) -> bytes: ...
+    def _end(self, worker: str, started_ms: int, finished_ms: int) -> bytes:
+        return self.fields(worker=worker, started_ms=started_ms, finished_ms=finished_ms)
 
-    def time(self, time_ms: int) -> bytes: ...
+    @abstractmethod
+    def fields(self, **fields: Any) -> bytes:
+        """Fields of Progress: texts, numbers and values."""
 
-    def place(self, epoch: int, seq: int, index: int) -> bytes:
-        """The field `log`."""
+    @abstractmethod
+    def frame(self, epoch: int, seq: int) -> None:
+        """The following records are of this frame."""
 
-    def whole(self, fields: Sequence[bytes]) -> bytes:
-        """The record. Each field stands once; their order has no meaning."""
+    @abstractmethod
+    def record(self, head: bytes, of_run: bytes, own: bytes, id: bytes, position: int, index: int) -> bytes:
+        """A record: encoded fields, its id, its position in the run and its number in the frame."""
 
+    @abstractmethod
     def message(self, record: Progress) -> bytes:
         """The record of a message."""
 
 
-class ProtobufForm:
-    """Tag, then the number, or the length and the text (protobuf.dev/programming-guides/encoding)."""
+class ProtobufForm(Form):
+    """A field is its tag, then the number, or the length and the text."""
 
-    @staticmethod
-    def text(name: str, value: str) -> bytes:
-        data = value.encode()
-        return b"%b%b%b" % (_TAGS[name], _varint(len(data)), data) if data else b""
+    def frame(self, epoch: int, seq: int) -> None:
+        place = ProgressPosition(epoch=epoch, seq=seq).SerializeToString() + _INDEX
+        self._logs = [_LOG + _varint(len(place) + size) + place for size in range(4)]  # by the size of the index
 
-    known_text = staticmethod(lru_cache(_KEPT)(text))
+    def fields(self, **fields: Any) -> bytes:
+        return Progress(**fields).SerializeToString()
 
-    @staticmethod
-    @lru_cache(_KEPT)
-    def number(name: str, value: int) -> bytes:
-        return _TAGS[name] + _varint(value) if value else b""
+    def record(self, head: bytes, of_run: bytes, own: bytes, id: bytes, position: int, index: int) -> bytes:
+        number = _varint(index)
+        log = self._logs[len(number)]
+        return b"".join((_ID, _varint(len(id)), id, head, of_run, _POSITION, _varint(position), log, number, own))
 
-    @staticmethod
-    def output(value: Value) -> bytes:
-        data = value.SerializeToString()
-        return b"%b%b%b" % (_TAGS["output"], _varint(len(data)), data)
-
-    @staticmethod
-    def time(time_ms: int) -> bytes:
-        return ProtobufForm.number("time_ms", time_ms)
-
-    @staticmethod
-    def place(epoch: int, seq: int, index: int) -> bytes:
-        data = _place(epoch, seq) + _varint(index)
-        return b"%b%b%b" % (_TAGS["log"], _varint(len(data)), data)
-
-    @staticmethod
-    def whole(fields: Sequence[bytes]) -> bytes:
-        return b"".join(fields)
-
-    @staticmethod
-    def message(record: Progress) -> bytes:
+    def message(self, record: Progress) -> bytes:
         return record.SerializeToString()
 
 
-class JsonForm:
-    """Members of an object, each behind a comma, of which the first is dropped."""
+class JsonForm(Form):
+    """Members of an object, each behind a comma."""
 
-    @staticmethod
-    def text(name: str, value: str) -> bytes:
-        return f',"{name}":{quoted(value)}'.encode() if value else b""
+    def frame(self, epoch: int, seq: int) -> None:
+        self._log = b',"log":{"epoch":%d,"seq":%d' % (epoch, seq)
 
-    known_text = staticmethod(lru_cache(_KEPT)(text))
+    def fields(self, **fields: Any) -> bytes:
+        parts = []
+        for name, value in fields.items():
+            if name == "time_ms":
+                parts.append(f',"time":"{rfc3339(value)}"')
+            elif name == "output":
+                parts.append(f',"output":{value_text(value)}')
+            elif value:
+                parts.append(f',"{name}":{quoted(value) if isinstance(value, str) else value}')
+        return "".join(parts).encode()
 
-    @staticmethod
-    @lru_cache(_KEPT)
-    def number(name: str, value: int) -> bytes:
-        return b',"%b":%d' % (name.encode(), value) if value else b""
+    def record(self, head: bytes, of_run: bytes, own: bytes, id: bytes, position: int, index: int) -> bytes:
+        number = b',"index":%d' % index if index else b""
+        return b'{"id":"%b"%b%b,"position":%d%b%b}%b}' % (id, head, of_run, position, self._log, number, own)
 
-    @staticmethod
-    def output(value: Value) -> bytes:
-        return f',"output":{value_text(value)}'.encode()
-
-    @staticmethod
-    @lru_cache(16)
-    def time(time_ms: int) -> bytes:
-        return f',"time":"{rfc3339(time_ms)}"'.encode()
-
-    @staticmethod
-    def place(epoch: int, seq: int, index: int) -> bytes:
-        if not index:
-            return b',"log":{"epoch":%d,"seq":%d}' % (epoch, seq)
-        return b',"log":{"epoch":%d,"seq":%d,"index":%d}' % (epoch, seq, index)
-
-    @staticmethod
-    def whole(fields: Sequence[bytes]) -> bytes:
-        return b"{%b}" % b"".join(fields)[1:]
-
-    @staticmethod
-    def message(record: Progress) -> bytes:
+    def message(self, record: Progress) -> bytes:
         return progress_json(record)
 
 
 def _varint(number: int) -> bytes:
     """Protobuf's encoding of a number that is not negative."""
-    if number < 128:
-        return _ONE_BYTE[number]
+    if number < _SMALL:
+        return _VARINTS[number]
     out = bytearray()
     while number >= 128:
         out.append(number & 127 | 128)
@@ -137,15 +113,15 @@ def _varint(number: int) -> bytes:
     return bytes(out)
 
 
-_ONE_BYTE: Final = [bytes([number]) for number in range(128)]
-_TAGS: Final = {  # wire type 2 has a length, 0 is a number
-    field.name: _varint(field.number << 3 | (2 if field.type in (field.TYPE_STRING, field.TYPE_MESSAGE) else 0))
-    for field in Progress.DESCRIPTOR.fields
-}
-_INDEX_TAG: Final = _varint(ProgressPosition.INDEX_FIELD_NUMBER << 3)
+_SMALL = 0
+_VARINTS: Final = [_varint(number) for number in range(5_000)]
+_SMALL = len(_VARINTS)
 
 
-@lru_cache(64)
-def _place(epoch: int, seq: int) -> bytes:
-    """A ProgressPosition up to its index."""
-    return ProgressPosition(epoch=epoch, seq=seq).SerializeToString() + _INDEX_TAG
+def _tag(name: str) -> bytes:
+    field = Progress.DESCRIPTOR.fields_by_name[name]
+    return _varint(field.number << 3 | (2 if field.type in (field.TYPE_STRING, field.TYPE_MESSAGE) else 0))
+
+
+_ID, _POSITION, _LOG = _tag("id"), _tag("position"), _tag("log")
+_INDEX = _varint(ProgressPosition.INDEX_FIELD_NUMBER << 3)

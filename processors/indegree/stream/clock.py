@@ -38,8 +38,8 @@ class OwnerClock:
         return int(self._now())
 
     def both_ms(self) -> tuple[int, int]:
-        """The owner's time and the steady time. They are equal at the first call, which belongs behind the announcement:
-        from there on the owner's may jump ahead."""
+        """The owner's time and the steady time. They are equal at the first call, which belongs behind the
+        announcement: from there on the owner's may jump ahead."""
         now, monotonic_ms = self._now(), self._monotonic() * 1000
         if self._steady_base_ms is None:
             self._steady_base_ms = now - monotonic_ms

@@ -7,8 +7,8 @@ The rules, each of which costs work when it is broken:
 
 - nothing of a frame is visible before it is acknowledged at the expected offset (`_settled` is the only way out);
 - the lease is proven before every dispatch;
-- until all inputs are read up to their end as of the takeover, no timer is decided and nothing is dispatched: an attempt
-  whose `started` lies unread is not sent again;
+- until all inputs are read up to their end as of the takeover, no timer is decided and nothing is dispatched: an
+  attempt whose `started` lies unread is not sent again;
 - a result that lies unread beats its own timeout, the silence of its worker, and the loss of it (hearing.py);
 - a failed output ends the ownership, so that recovery sends it again;
 - only triggers may be paused for back-pressure.

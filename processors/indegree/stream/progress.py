@@ -19,7 +19,7 @@ from itertools import islice
 
 from aiokafka.structs import RecordMetadata
 
-from indegree.engine.progress import Encoded, Projection
+from indegree.engine.progress import Encoded, Projection, encoded
 from indegree.engine.progress_forms import Form, JsonForm, ProtobufForm
 from indegree.events import kafka
 from indegree.events.codec import decode_progress, progress_headers
@@ -86,7 +86,7 @@ class ProgressLog:
         await self._log.fence()
         marker = Progress(id=f"{MARKER}-{takeover_id}", type=MARKER)
         marker.log.epoch = epoch
-        at = await kafka.append_wait(self._log.producer, self._log.topic, self._log.partition, [self._message(marker)])
+        at = await kafka.append_wait(self._log.producer, self._log.topic, self._log.partition, [self._record(encoded(marker, self._form))])
         self.position = max(known, await self._last_before(at))
         return self.position
 
@@ -124,11 +124,11 @@ class ProgressLog:
     def _encode(self, progress: Projection | Sequence[Progress]) -> Iterator[tuple[Position, Record]]:
         if isinstance(progress, Projection):
             epoch, seq = progress.epoch, progress.seq
-            for index, encoded in enumerate(progress.encoded(self._form)):
-                yield (epoch, seq, index), self._record(encoded)
+            for index, record in enumerate(progress.encoded(self._form)):
+                yield (epoch, seq, index), self._record(record)
         else:
             for message in progress:
-                yield position_of(message.log), self._message(message)
+                yield position_of(message.log), self._record(encoded(message, self._form))
 
     async def idle(self) -> None:
         """Waits until all is acknowledged (or has failed: then `position` stays behind)."""
@@ -207,12 +207,8 @@ class ProgressLog:
             self._error = error
             self.failed(error)
 
-    def _message(self, message: Progress) -> Record:
-        data = self._form.message(message)
-        return self._record((message.type, message.id, message.run_id, message.traceparent, data))
-
-    def _record(self, encoded: Encoded) -> Record:
-        kind, id, run_id, traceparent, data = encoded
+    def _record(self, record: Encoded) -> Record:
+        kind, id, key, traceparent, data = record
         # progress_headers, put together from what it said before: it is called for every transition
         head = self._heads.get(kind)
         if head is None:
@@ -221,10 +217,9 @@ class ProgressLog:
                 for header in progress_headers(Progress(type=kind), self._settings.cluster, self._json)
                 if header[0] != "ce_id"
             ]
-        if not run_id:
-            return None, data, [*head, ("ce_id", id.encode())]
-        key = run_id.encode()
-        headers = [*head, ("ce_id", id.encode()), ("ce_subject", key)]
+        if not key:
+            return None, data, [*head, ("ce_id", id)]
+        headers = [*head, ("ce_id", id), ("ce_subject", key)]
         if traceparent:
             headers.append(("traceparent", traceparent.encode()))
         return key, data, headers
