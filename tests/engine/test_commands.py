@@ -196,6 +196,15 @@ def test_a_start_of_an_object_activates_only_where_none_is_active() -> None:
     assert road.core.state.windows.active == {"w": ONE.hash}
 
 
+def test_activating_what_is_active_tells_the_topic_again_which_may_say_something_else() -> None:
+    road = Road()
+    deploy(road, ONE, activate=True)
+    road.now += 1_000
+    road.command(Command(request_id="q", activate=Activate(workflow="w", version=ONE.hash)), ONE)
+    pointers = [VersionPointer.FromString(e.data) for effects in road.effects for e in effects.outbox]
+    assert [(p.version, p.time_ms) for p in pointers] == [(ONE.hash, road.now - 1_000), (ONE.hash, road.now)]
+
+
 def test_activate_takes_a_version_or_a_label_and_rolls_back() -> None:
     road = Road()
     deploy(road, ONE, label="v1", activate=True)

@@ -257,4 +257,4 @@ def test_inputs_too_large_in_sum_fail_their_task_before_it_is_queued() -> None:
     road.ok("a", "x" * 900)
     road.ok("b", "x" * 900)
     assert road.states(run)["c"] == "FAILED"
-    assert "inputs of task 'c' are 1815 bytes in sum, the limit is 1500 (limits.inputs_bytes)" in road.reasons(run)["c"]
+    assert "inputs of task 'c' are 1904 bytes in sum, the limit is 1500 (limits.inputs_bytes)" in road.reasons(run)["c"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from unittest import mock
 
 import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
+from indegree.engine import snapshot
 from indegree.engine.core import PartitionCore
 from indegree.engine.invariants import check, image
 from indegree.engine.limits import Limits
@@ -34,10 +36,15 @@ def both(road: Road) -> None:
 
 
 @settings(max_examples=100, deadline=None, print_blob=True)
-@given(seed=st.integers(0, 2**32 - 1))
-def test_recovery_from_a_snapshot_equals_recovery_from_the_start(seed: int) -> None:
+@given(seed=st.integers(0, 2**32 - 1), part_bytes=st.sampled_from([1, 40, 300, snapshot.PART_BYTES]))
+def test_recovery_from_a_snapshot_equals_recovery_from_the_start(seed: int, part_bytes: int) -> None:
+    """`part_bytes`: of one event of it; with few, each run and each window is cut into many."""
     note(f"seed {seed}")
-    rng = random.Random(seed)
+    with mock.patch.object(snapshot, "PART_BYTES", part_bytes):
+        _runs_and_snapshots(random.Random(seed))
+
+
+def _runs_and_snapshots(rng: random.Random) -> None:
     limits = Limits(
         frame_events=rng.choice([2, 10, 5_000]), step_tasks=rng.choice([1, 4, 256]), heartbeat_timeout_ms=10**12
     )
@@ -124,10 +131,85 @@ def test_the_outputs_of_a_large_run_take_several_events() -> None:
     road.snapshot()
     both(road)
     parts = [e for e in road.events(Event.SNAPSHOT) if e.state == "run"]
-    assert len(parts) == 2
+    assert len(parts) == 3
+    assert max(e.ByteSize() for e in parts) < 256 * 1024
     road.take_over()
     road.ok("end")
     assert road.state(run) == "SUCCESS"
+
+
+@settings(max_examples=60, deadline=None, print_blob=True)
+@given(seed=st.integers(0, 2**32 - 1), part_bytes=st.sampled_from([1, 200, snapshot.PART_BYTES]))
+def test_versions_keys_and_messages_of_any_number_survive_a_snapshot_in_slices(seed: int, part_bytes: int) -> None:
+    note(f"seed {seed}")
+    rng = random.Random(seed)
+    definitions = [workflow({"id": "j", "join": True}, {"id": f"t{i}", "join": True}) for i in range(4)]
+    road = Road(0, 2)
+
+    def step() -> None:
+        road.now += rng.choice([0, 1])
+        one = rng.choice(definitions)
+        match rng.randrange(4):
+            case 0:
+                label = rng.choice(["", f"v{rng.randrange(50)}"])
+                deploy = Deploy(workflow="w", version=one.hash, label=label, activate=rng.random() < 0.5)
+                road.command(Command(deploy=deploy), one)
+            case 1 | 2:  # some of them belong to the other partition
+                road.start(one, {}, idempotency_key=f"k{rng.randrange(100)}")
+            case 3:
+                target = rng.choice([1, 4_294_967_294])
+                waiting = list(road.core.state.outbox.get(target, ()))
+                if waiting:
+                    road.core.sent(target, rng.choice(waiting))
+                    road.step()
+
+    with mock.patch.object(snapshot, "PART_BYTES", part_bytes):
+        for _ in range(rng.randint(1, 6)):
+            for _ in range(rng.randint(0, 20)):
+                step()
+            road.snapshot(budget=rng.choice([1, 3, 100]), between=step)
+            road.step()
+            both(road)
+            if rng.random() < 0.3:
+                road.take_over()
+    times = [entry.time_ms for entry in recovered(road).state.windows.keys.values()]
+    assert times == sorted(times)
+
+
+def test_a_takeover_between_the_pieces_of_a_run_leaves_the_snapshot_before_in_force() -> None:
+    road = Road()
+    run = road.start(workflow(*[{"id": f"t{i}"} for i in range(30)]))
+    road.take()
+    road.snapshot()
+    with mock.patch.object(snapshot, "PART_BYTES", 100):
+        road.core.begin_snapshot()
+        road.core.snapshot(road.core.begin_snapshot(), 1)
+    road.cut()
+    whole = road.log.copy()
+    pieces = [i for i, data in enumerate(whole) if any(e.state == "piece" for e in Frame.FromString(data).events)]
+    assert pieces
+    again = Road(log=whole[: pieces[0] + 1])
+    again.snapshot()
+    both(again)
+    again.take_over()
+    assert len(again.take()) == 30
+    assert again.core.run(run) is not None
+
+
+def test_a_snapshot_is_written_in_steps_that_do_not_grow_with_what_is_remembered() -> None:
+    core = PartitionCore(0, 1)
+    core.announced(1, 1)
+    windows = core.state.windows
+    for i in range(50_000):
+        windows.add_key("w", f"order-{i}", "20251125T030000.000Z-27AC28A80D85-0000", b"d" * 32, i)
+    core.begin(60_000)
+    cursor = core.begin_snapshot()
+    steps = 0
+    while core.snapshot(cursor, 1):
+        steps += 1
+        (frame, _) = core.cut() or (Frame(), None)
+        assert sum(len(event.data) for event in frame.events) < 400_000
+    assert steps >= 25
 
 
 @pytest.mark.parametrize("keys", [5_000])

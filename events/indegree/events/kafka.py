@@ -93,8 +93,15 @@ async def append(
     for the partition is full. A record over the batch size goes out by itself. Raises RecordTooLarge before anything
     is sent if a record is over the topics' limit.
     """
+    return [
+        await client.send_batch(batch, topic, partition=partition) for batch in batches(client, topic, records)
+    ]
+
+
+def batches(client: AIOKafkaProducer, topic: str, records: Sequence[Record]) -> list[BatchBuilder]:
+    """`records` in as few batches as fit, in order. Raises RecordTooLarge."""
     now_ms = time.time_ns() // 1_000_000
-    batches: list[BatchBuilder] = []
+    filled: list[BatchBuilder] = []
     i, n = 0, len(records)
     while i < n:
         batch = client.create_batch()
@@ -108,13 +115,28 @@ async def append(
                 break
             i += 1
         if i == first + 1:  # a batch takes its first record whatever its size
-            key, value, _ = records[first]
-            size = len(value or b"") + len(key or b"")
+            size = batch.size()  # key, headers, value and what frames them: what the broker measures
             if size > MAX_RECORD_BYTES - 1024:
                 raise RecordTooLarge(f"record of {size} bytes for {topic}: the limit is {MAX_RECORD_BYTES - 1024}")
         batch.close()
-        batches.append(batch)
-    return [await client.send_batch(batch, topic, partition=partition) for batch in batches]
+        filled.append(batch)
+    return filled
+
+
+async def abandon(producer: AIOKafkaProducer) -> None:
+    """Drops a producer without flushing, within about a second, also while Kafka is away. Raises nothing.
+
+    `producer.stop()` would wait for ever for appends that no broker answers: an idempotent batch never expires.
+    """
+    producer._closed = True
+    task = producer._sender._sender_task
+    for _ in range(4):  # the first cancel makes the sender wait for its requests, the next ones end those
+        if task is None or task.done():
+            break
+        task.cancel()
+        await asyncio.wait([task], timeout=0.05)
+    with contextlib.suppress(Exception):
+        await asyncio.wait_for(producer.client.close(), 1)
 
 
 async def append_wait(client: AIOKafkaProducer, topic: str, partition: int, records: Sequence[Record]) -> int:

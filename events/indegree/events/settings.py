@@ -22,6 +22,8 @@ from indegree.events.run_ids import is_name
 
 # Values lie inside the records in this release; half a frame of the event log.
 MAX_VALUE_BYTES = 256 * 1024
+# Of one task, in one record of at most 2 MiB, with some room for what names the attempt.
+MAX_INPUTS_BYTES = 1_536 * 1024
 STACK_FILE = Path(".indegree") / "stack.json"
 
 
@@ -160,8 +162,13 @@ class Settings:
             raise SettingsError(f"engine.progress_format = {self.engine.progress_format!r}: must be protobuf or json")
         if not 1 <= self.limits.value_bytes <= MAX_VALUE_BYTES:
             raise SettingsError(
-                f"limits.value_bytes = {self.limits.value_bytes}: must be between 1 and {MAX_VALUE_BYTES}; a larger value "
-                "does not fit beside others into one record, so pass a reference to where the data lies"
+                f"limits.value_bytes = {self.limits.value_bytes}: must be between 1 and {MAX_VALUE_BYTES}; a larger "
+                "value does not fit beside others into one record, so pass a reference to where the data lies"
+            )
+        if not 1 <= self.limits.inputs_bytes <= MAX_INPUTS_BYTES:
+            raise SettingsError(
+                f"limits.inputs_bytes = {self.limits.inputs_bytes}: must be between 1 and {MAX_INPUTS_BYTES}; all "
+                "of it goes into one record of Kafka, so pass references to where large data lies"
             )
         if not 1 <= self.topics.partitions <= 9999:
             raise SettingsError(f"topics.partitions = {self.topics.partitions}: must be between 1 and 9999")

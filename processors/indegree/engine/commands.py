@@ -16,7 +16,7 @@ from indegree.engine.bounds import text
 from indegree.engine.draft import Draft
 from indegree.engine.kinds import Kind
 from indegree.engine.plan import plan_of
-from indegree.engine.records import Builder
+from indegree.engine.records import Builder, oversized
 from indegree.engine.starts import decide_start, forward, unknown
 from indegree.engine.state import WORKFLOWS
 from indegree.events.definition import Definition
@@ -164,7 +164,8 @@ def _deploy(draft: Draft, command: Command, deploy: Deploy, definition: Definiti
             "before it is deployed"
         )
     else:
-        problem = plan_of(definition).unsupported
+        plan = plan_of(definition)
+        problem = plan.unsupported or oversized(plan, draft.limits)
         other = windows.labels.get((workflow, label)) if label else None
         if not problem and other not in (None, version):
             problem = (

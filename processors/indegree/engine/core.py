@@ -389,6 +389,7 @@ class PartitionCore:
     def snapshot(self, cursor: Cursor, budget: int) -> bool:
         """Writes up to `budget` more events of a snapshot into the open frame, up to its bound. True: more is left."""
         self._check()
+        self._draft.caused_by(None)
         self._guard(lambda: snapshots.write(self._draft, cursor, budget))
         return not cursor.done
 

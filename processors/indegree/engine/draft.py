@@ -140,6 +140,12 @@ class Draft:
                 self.dispatch.refused(run.attempts[event.task], event.worker, event.due_ms)
         return event
 
+    def note(self, kind: int, **fields: Any) -> None:
+        """Writes an event of no run that says only what this state knows already: a part of a snapshot."""
+        event = self._frame.events.add(kind=kind, **fields)
+        self.count += 1
+        self.size += event.ByteSize() + 4
+
     def send(self, target: int, topic: str, data: bytes) -> int:
         """Adds an outbox entry and returns its number."""
         number = self.state.outbox_numbers.get(target, 0) + 1
@@ -162,8 +168,8 @@ class Draft:
             self.urgent = True
 
     def seal(self) -> None:
-        """Closes the frame before `cut` asks for it. In the middle of an input it does not move its position: should the
-        log end there, the input is decided again; so there only for facts that may stand twice (parts of a definition).
+        """Closes the frame before `cut` asks for it. In the middle of an input it does not move its position: should
+        the log end there, the input is decided again; so only for facts that may stand twice (parts of a definition).
         Anywhere else each event stands for itself, and a loop over many of them seals whenever the frame is full."""
         self.sealed.append(self.close())
 

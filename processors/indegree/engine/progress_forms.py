@@ -101,10 +101,7 @@ class JsonForm(Form):
         return progress_json(record)
 
 
-def _varint(number: int) -> bytes:
-    """Protobuf's encoding of a number that is not negative."""
-    if number < _SMALL:
-        return _VARINTS[number]
+def _encode_varint(number: int) -> bytes:
     out = bytearray()
     while number >= 128:
         out.append(number & 127 | 128)
@@ -113,9 +110,12 @@ def _varint(number: int) -> bytes:
     return bytes(out)
 
 
-_SMALL = 0
-_VARINTS: Final = [_varint(number) for number in range(5_000)]
-_SMALL = len(_VARINTS)
+_SMALL: Final = [_encode_varint(number) for number in range(5_000)]
+
+
+def _varint(number: int) -> bytes:
+    """Protobuf's encoding of a number that is not negative."""
+    return _SMALL[number] if number < 5_000 else _encode_varint(number)
 
 
 def _tag(name: str) -> bytes:

@@ -138,6 +138,24 @@ def _piece(name: str, template: Template, graph: Graph) -> Piece:
     return Piece(head, TEMPLATE, template=template)
 
 
+def oversized(plan: Plan, limits: Limits) -> str:
+    """Why a task of this version can never be sent, whatever its parents give; "" if each can. For a deploy."""
+    if len(plan.definition.canonical()) <= limits.inputs_bytes:
+        return ""
+    for task in plan.tasks:
+        size = sum(map(_constant_bytes, (task.command, task.input, *task.args.values(), *task.env.values())))
+        if size > limits.inputs_bytes:
+            return limits.inputs_too_large(task.id, size)
+    return ""
+
+
+def _constant_bytes(template: Template | None) -> int:
+    if template is None or not template.is_constant:
+        return 0
+    source = template.source
+    return len(source) if isinstance(source, str) else len(json_values.dumps(source))
+
+
 class Builder:
     """Makes task records for one partition. Keeps the decoded parameters of the run it saw last."""
 

@@ -29,14 +29,32 @@ def apply_snapshot(state: State, event: Event) -> None:
             state.parts.clear()
         case "run":
             _restore(state, RunSnapshot.FromString(event.data))
-        case "windows":
+        case "piece":
+            _piece(state, event)
+        case "windows" | "rest":
             _merge(state, WindowSnapshot.FromString(event.data))
         case "end":
-            _finish(state, WindowSnapshot.FromString(event.data))
+            data = WindowSnapshot.FromString(event.data)
+            _merge(state, data)
+            _finish(state, data)
         case _:
             raise ValueError(
                 f"a snapshot of {event.state!r} is not known to this release: upgrade before reading this log"
             )
+
+
+_PIECES = ""
+"""Where `state.parts` holds the pieces of a run. They follow each other, so there is one such run at a time."""
+
+
+def _piece(state: State, event: Event) -> None:
+    pieces = state.parts.setdefault(_PIECES, [])
+    if event.part == 0:
+        pieces.clear()
+    pieces.append(event.data)
+    if len(pieces) == event.parts:
+        del state.parts[_PIECES]
+        _restore(state, RunSnapshot.FromString(b"".join(pieces)))
 
 
 def _restore(state: State, data: RunSnapshot) -> None:
@@ -126,30 +144,36 @@ def _count(run: Run) -> None:
 
 
 def _merge(state: State, data: WindowSnapshot) -> None:
-    """Adds what is not known. Entries that came by events behind the mark are newer and stay."""
+    """Adds what is not known. What came by events behind the mark is as new, or newer, and stays."""
     windows = state.windows
     for key in data.keys:
         name = (key.workflow, key.key)
         known = windows.keys.get(name)
         if known is None or known.time_ms < key.time_ms:
             windows.keys[name] = Keyed(key.run_id, key.digest, key.time_ms)
+            windows.disordered = True
     for run in data.finished:
-        windows.ended.setdefault(run.run_id, Ended(run.time_ms, run.digest))
+        if run.run_id not in windows.ended:
+            windows.ended[run.run_id] = Ended(run.time_ms, run.digest)
+            windows.disordered = True
+    for active in data.active:
+        windows.active.setdefault(active.workflow, active.version)
+    for label in data.labels:
+        windows.labels.setdefault((label.workflow, label.label), label.version)
+    for entry in data.outbox:
+        entries = state.outbox.setdefault(entry.target, {})
+        if entry.number not in entries:
+            entries[entry.number] = OutboxEntry(entry.target, entry.number, entry.topic, entry.data)
 
 
 def _finish(state: State, data: WindowSnapshot) -> None:
-    """The last part: as of now, so it counts whole; and the windows are put in the order of time again."""
+    """All is there: the numbers, as of now; and what came behind newer entries is put in its place."""
     windows = state.windows
-    windows.active = {entry.workflow: entry.version for entry in data.active}
-    windows.labels = {(entry.workflow, entry.label): entry.version for entry in data.labels}
-    windows.keys = dict(sorted(windows.keys.items(), key=lambda item: item[1].time_ms))
-    windows.ended = dict(sorted(windows.ended.items(), key=lambda item: item[1].time_ms))
+    if windows.disordered:
+        windows.keys = dict(sorted(windows.keys.items(), key=lambda item: item[1].time_ms))
+        windows.ended = dict(sorted(windows.ended.items(), key=lambda item: item[1].time_ms))
+        windows.disordered = False
     state.outbox_numbers = dict(data.outbox_numbers)
     state.received = dict(data.received)
-    known = state.outbox
-    state.outbox = {}
-    for entry in data.outbox:
-        kept = known.get(entry.target, {}).get(entry.number)
-        state.outbox.setdefault(entry.target, {})[entry.number] = (
-            kept if kept is not None else OutboxEntry(entry.target, entry.number, entry.topic, entry.data)
-        )
+    for target, entries in state.outbox.items():
+        state.outbox[target] = dict(sorted(entries.items()))

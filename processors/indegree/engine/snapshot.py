@@ -10,6 +10,11 @@ before it. Runs that started behind the mark are whole by themselves; those that
 windows, in slices, and last a mark that all is there. Only when that frame is acknowledged may the shell let
 `recover_from` point to the first.
 
+No event is larger than 256 KiB, or one value. What a run is made of must be read as of one moment, so where that is
+more it is cut into pieces that follow each other, through several frames if need be, with nothing in between; outputs
+may follow later. A slice of anything else is taken when it is written. It only adds what is not known, since whatever
+changed behind the mark is told by an event; so it may be read in any order with those.
+
 A recovery from there meets events of runs that it does not know yet and passes over them (apply.py); when the run's
 snapshot comes, the run is known as of that moment (restore.py). Where the state is known already (the writer itself,
 a replay from further back) a snapshot changes nothing: the property test compares both ways.
@@ -19,9 +24,9 @@ It must never change what is decided: not a count, an order, or a time.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 
 from indegree.engine.draft import Draft
 from indegree.engine.kinds import Kind
@@ -32,9 +37,11 @@ from indegree.v1.trigger_pb2 import Origin
 from indegree.v1.value_pb2 import Value
 
 SLICE = 2_000
-"""Entries of a window in one event: about 200 KB."""
-_PART_BYTES = 256 * 1024
-"""Outputs of a run in one event, as far as one output does not reach over it."""
+"""Entries of a window in one event, at most: about 200 KB."""
+PART_BYTES = 256 * 1024
+"""Of one event, as far as one value (an output, a message) does not reach over it."""
+_ENTRY_BYTES = 128
+"""Of an entry of a slice, at most, beside what users chose."""
 
 
 @dataclass(slots=True)
@@ -42,13 +49,15 @@ class Cursor:
     """How far a snapshot has been written. Volatile: a takeover begins a new snapshot.
 
     seq: of the frame that recovery may begin at, in this epoch; the last seq in force before it is one less
-    done: the last frame of it is written, or in the open frame
+    runs, outputs, slices: what is left of the three things that are written one after the other
+    done: all of it is written; last: seq of the frame that ends it, which may be the open one
     """
 
     seq: int
     runs: Iterator[str]
-    windows: list[WindowSnapshot] | None = None
-    outputs: list[RunSnapshot] = field(default_factory=list)
+    slices: Iterator[tuple[str, WindowSnapshot]] | None = None
+    outputs: deque[RunSnapshot] = field(default_factory=deque)
+    last: int = 0
     done: bool = False
 
 
@@ -67,27 +76,43 @@ def write(draft: Draft, cursor: Cursor, budget: int) -> None:
     while budget > 0 and not draft.full() and not cursor.done:
         budget -= 1
         if cursor.outputs:
-            part = cursor.outputs.pop(0)
+            part = cursor.outputs.popleft()
             if part.run_id in draft.state.runs:
                 _emit(draft, "run", part)
             continue
-        if cursor.windows is None:
+        if cursor.slices is None:
             run = next((r for i in cursor.runs if (r := draft.state.runs.get(i)) is not None), None)
             if run is not None:
                 record(draft, run.plan)
-                base, *cursor.outputs = parts_of(run)
-                _emit(draft, "run", base)
+                base, *outputs = parts_of(run)
+                cursor.outputs.extend(outputs)
+                _emit_whole(draft, base)
                 continue
-            cursor.windows = _slices(draft.state)
-        if cursor.windows:
-            _emit(draft, "windows", cursor.windows.pop(0))
-        else:
-            _emit(draft, "end", _rest(draft.state))
-            cursor.done = True
+            cursor.slices = _slices(draft.state)
+        what, data = next(cursor.slices)
+        _emit(draft, what, data)
+        if what == "end":
+            cursor.done, cursor.last = True, draft.state.seq + 1
 
 
 def _emit(draft: Draft, what: str, data: RunSnapshot | WindowSnapshot) -> None:
-    draft.emit(Kind.SNAPSHOT, None, state=what, data=data.SerializeToString(deterministic=True))
+    draft.note(Kind.SNAPSHOT, state=what, data=data.SerializeToString(deterministic=True))
+
+
+def _emit_whole(draft: Draft, base: RunSnapshot) -> None:
+    """One event, or pieces of one that follow each other."""
+    data = base.SerializeToString(deterministic=True)
+    if draft.full():
+        draft.seal()
+    if len(data) <= PART_BYTES:
+        draft.note(Kind.SNAPSHOT, state="run", data=data)
+        return
+    parts = -(-len(data) // PART_BYTES)
+    for part in range(parts):
+        if draft.full():
+            draft.seal()
+        piece = data[part * PART_BYTES : (part + 1) * PART_BYTES]
+        draft.note(Kind.SNAPSHOT, state="piece", part=part, parts=parts, data=piece)
 
 
 # -- runs --------------------------------------------------------------------------------------------------------------
@@ -131,47 +156,87 @@ def parts_of(run: Run) -> list[RunSnapshot]:
             rejections=attempt.rejections,
         )
     parts = [base]
-    size = 0
+    size = base.ByteSize()
     for task, output in run.outputs.items():
-        if size > _PART_BYTES:
+        size += len(output) + 16
+        if size > PART_BYTES:
             parts.append(RunSnapshot(run_id=run.run_id))
-            size = 0
+            size = len(output) + 16
         parts[-1].output_tasks.append(task)
         parts[-1].outputs.add(json=output)
-        size += len(output) + 8
     return parts
 
 
 # -- windows -----------------------------------------------------------------------------------------------------------
 
 
-def _slices(state: State) -> list[WindowSnapshot]:
-    """Keys and ended runs as they are when all runs have been written. An entry is never changed, only evicted."""
-    found: list[WindowSnapshot] = []
-    keys = iter(state.windows.keys.items())
-    while batch := list(islice(keys, SLICE)):
-        part = WindowSnapshot()
-        for (workflow, key), entry in batch:
-            part.keys.add(workflow=workflow, key=key, run_id=entry.run_id, digest=entry.digest, time_ms=entry.time_ms)
-        found.append(part)
-    ended = iter(state.windows.ended.items())
-    while ended_batch := list(islice(ended, SLICE)):
-        part = WindowSnapshot()
-        for run_id, end in ended_batch:
-            part.finished.add(run_id=run_id, time_ms=end.time_ms, digest=end.digest)
-        found.append(part)
-    return found
+class _Slice:
+    """What is being gathered for one event."""
+
+    __slots__ = ("count", "data", "size")
+
+    def __init__(self) -> None:
+        self.data, self.count, self.size = WindowSnapshot(), 0, 0
+
+    def grew(self, size: int) -> bool:
+        """An entry of about `size` bytes was added. True: it is large enough."""
+        self.count += 1
+        self.size += size
+        return self.count >= SLICE or self.size >= PART_BYTES
 
 
-def _rest(state: State) -> WindowSnapshot:
-    """What is small and as of now: active versions, labels, the outbox and its numbers."""
+def _slices(state: State) -> Iterator[tuple[str, WindowSnapshot]]:
+    """All but the runs: what an event says and its data, as it is when it is asked for. The last one is the "end"."""
     windows = state.windows
-    rest = WindowSnapshot(outbox_numbers=state.outbox_numbers, received=state.received)
-    for workflow, version in windows.active.items():
-        rest.active.add(workflow=workflow, version=version)
-    for (workflow, label), version in windows.labels.items():
-        rest.labels.add(workflow=workflow, label=label, version=version)
-    for entries in state.outbox.values():
-        for entry in entries.values():
-            rest.outbox.add(target=entry.target, number=entry.number, topic=entry.topic, data=entry.data)
-    return rest
+    part = _Slice()
+    for workflow, key in list(windows.keys):
+        keyed = windows.keys.get((workflow, key))
+        if keyed is None:
+            continue  # evicted meanwhile
+        part.data.keys.add(workflow=workflow, key=key, run_id=keyed.run_id, digest=keyed.digest, time_ms=keyed.time_ms)
+        if part.grew((len(key) if key.isascii() else 4 * len(key)) + _ENTRY_BYTES):
+            yield "windows", part.data
+            part = _Slice()
+    for run_id in list(windows.ended):
+        ended = windows.ended.get(run_id)
+        if ended is None:
+            continue
+        part.data.finished.add(run_id=run_id, time_ms=ended.time_ms, digest=ended.digest)
+        if part.grew(_ENTRY_BYTES):
+            yield "windows", part.data
+            part = _Slice()
+    if part.count:
+        yield "windows", part.data
+    yield from _rest(state)
+
+
+def _rest(state: State) -> Iterator[tuple[str, WindowSnapshot]]:
+    """Active versions, labels, and the outbox with its numbers: all in the "end" where it fits."""
+    windows = state.windows
+    part = _Slice()
+    for workflow in list(windows.active):
+        part.data.active.add(workflow=workflow, version=windows.active[workflow])
+        if part.grew(_ENTRY_BYTES):
+            yield "rest", part.data
+            part = _Slice()
+    for workflow, label in list(windows.labels):
+        part.data.labels.add(workflow=workflow, label=label, version=windows.labels[workflow, label])
+        if part.grew(4 * len(label) + _ENTRY_BYTES):
+            yield "rest", part.data
+            part = _Slice()
+    for target, number in [(target, number) for target, entries in state.outbox.items() for number in entries]:
+        entry = state.outbox.get(target, {}).get(number)
+        if entry is None:
+            continue  # sent meanwhile
+        if part.count and part.size + len(entry.data) > PART_BYTES:
+            yield "rest", part.data
+            part = _Slice()
+            entry = state.outbox.get(target, {}).get(number)
+            if entry is None:
+                continue
+        part.data.outbox.add(target=target, number=number, topic=entry.topic, data=entry.data)
+        part.grew(len(entry.data) + _ENTRY_BYTES)
+    end = part.data
+    end.outbox_numbers.update(state.outbox_numbers)
+    end.received.update(state.received)
+    yield "end", end

@@ -39,7 +39,6 @@ from indegree.events.run_ids import (
 from indegree.v1.trigger_pb2 import Command, ForwardedStart, Origin, PartitionMessage, Start
 from indegree.v1.value_pb2 import Value
 
-
 _FIELDS_BYTES = 16_384  # more than all fields of a message have, but for the parameters
 
 

@@ -37,9 +37,10 @@ class Windows:
     ended:  run id -> Ended, ascending in time, at most `ended_max`
     active: workflow -> content hash of its active version
     labels: (workflow, label) -> content hash
+    disordered: entries of a snapshot came behind newer ones; the end of it puts that right
     """
 
-    __slots__ = ("active", "ended", "ended_max", "history_ms", "keys", "labels")
+    __slots__ = ("active", "disordered", "ended", "ended_max", "history_ms", "keys", "labels")
 
     def __init__(self, history_ms: int, ended_max: int) -> None:
         self.history_ms = history_ms
@@ -48,6 +49,7 @@ class Windows:
         self.ended: dict[str, Ended] = {}
         self.active: dict[str, str] = {}
         self.labels: dict[tuple[str, str], str] = {}
+        self.disordered = False
 
     def keyed(self, workflow: str, key: str, now_ms: int) -> Keyed | None:
         """What this key stands for, if it is still remembered."""

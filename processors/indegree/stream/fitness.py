@@ -89,9 +89,7 @@ class Fitness(Service):
                 client = None
             looked, self._looked = self._looked, asyncio.Event()
             looked.set()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_EVERY_S):
-                    await self._hurry.wait()
+            await self.wait_first(self._hurry.wait(), timeout=_EVERY_S)
             self._hurry.clear()
         await self._drop(client)
 

@@ -18,7 +18,6 @@ read.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -83,13 +82,12 @@ class Hearing:
         wake: Callable[[], None],
         anew: Callable[[int], None],
         failed: Callable[[BaseException], None],
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._consumer, self._tp, self._now, self._monotonic = consumer, tp, now, monotonic
+        self._consumer, self._tp, self._now = consumer, tp, now
         self._wake, self._anew, self._failed = wake, anew, failed
-        self.heard = now()
-        """(Owner's time, steady time): all that lay on `results` then has been read."""
-        self._absence = Absence(timeout_s, monotonic())
+        self.heard = (0, 0)
+        """(Owner's time, steady time): all that lay on `results` then has been read. Nothing is known at first."""
+        self._absence = Absence(timeout_s, self._seconds())
         self._asking: asyncio.Task[None] | None = None
         self._end: tuple[tuple[int, int], int] | None = None  # as of when, and the end that it had
         self._slow = False  # the last answer was slow: the next one counts, however long it takes
@@ -97,7 +95,7 @@ class Hearing:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
-        """Begins to look out for Kafka. All that lay on `results` at the takeover has been read."""
+        """Begins to look out for Kafka, and goes on until `close`."""
         self.notice()
         self._timer = asyncio.get_running_loop().call_later(min(1.0, self._absence.after_s / 4), self.begin)
 
@@ -106,9 +104,12 @@ class Hearing:
             if handle is not None:
                 handle.cancel()
 
+    def _seconds(self) -> float:
+        return self._now()[1] / 1000
+
     def notice(self) -> None:
         """Looks whether Kafka is there, and whether it has come back."""
-        now = self._monotonic()
+        now = self._seconds()
         if self._absence.look(self._consumer().answered(self._tp), now):
             self._not_before = now + _GRACE_S
             self._end = None  # the end that somebody told before counts no more
@@ -117,24 +118,24 @@ class Hearing:
     def ask(self) -> None:
         """Asks for the end as of now, unless a question is open or Kafka is away: then call it again later."""
         self.notice()
-        now = self._monotonic()
+        now = self._seconds()
         if self._asking is None and self._end is None and now >= self._not_before and not self._absence.away(now):
             self._asking = asyncio.ensure_future(self._ask())
 
     async def _ask(self) -> None:
-        moment, since = self._now(), self._monotonic()
+        moment, since = self._now(), self._seconds()
         try:
             async with asyncio.timeout(_ANSWER_S):
                 end = int((await self._consumer().highwaters(self._tp))[self._tp])
         except (KafkaError, KafkaUnreachable, OSError, TimeoutError):
-            self._not_before = self._monotonic() + _GRACE_S
+            self._not_before = self._seconds() + _GRACE_S
             return
         except Exception as error:  # noqa: BLE001 - it ends this ownership: the next one reads it all anew
             self._failed(error)
             return
         finally:
             self._asking = None
-        now = self._monotonic()
+        now = self._seconds()
         if since < self._not_before:  # Kafka went and came back meanwhile
             return
         if now - since > _SLOW_S and not self._slow:

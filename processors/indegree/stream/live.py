@@ -315,6 +315,7 @@ class Live:
         """What only the shell knows: how far progress is acknowledged, and where a recovery begins."""
         if self._progress.position != NOWHERE:
             frame.progress.epoch, frame.progress.seq, frame.progress.index = self._progress.position
+        self._snapshots.acknowledged(self._progress.acknowledged_count)
         frame.recover_from.CopyFrom(self._snapshots.begin)
         self._snapshots.cut(frame)
 
@@ -331,7 +332,7 @@ class Live:
             self._outbox.put(effects.outbox)
         else:
             self._early.extend(effects.outbox)  # behind what the takeover finds outstanding
-        self._snapshots.settled(frame, offset, self._progress.put_count, self._progress.acknowledged_count)
+        self._snapshots.settled(frame, offset, self._progress.put_count)
         self._progress.put(effects.projection)
         if effects.stops:
             send_stops(self._services.outbound, self._services.topics.control, effects.stops, self.ticket)

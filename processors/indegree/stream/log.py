@@ -77,22 +77,6 @@ def fenced_producer(settings: Settings, fencing_id: str, gate: asyncio.Event) ->
     return producer
 
 
-async def abandon(producer: AIOKafkaProducer) -> None:
-    """Drops a producer without flushing, within about a second, also while Kafka is away. Raises nothing.
-
-    `producer.stop()` would wait for ever for appends that no broker answers: an idempotent batch never expires.
-    """
-    producer._closed = True
-    task = producer._sender._sender_task
-    for _ in range(4):  # the first cancel makes the sender wait for its requests, the next ones end those
-        if task is None or task.done():
-            break
-        task.cancel()
-        await asyncio.wait([task], timeout=0.05)
-    with contextlib.suppress(Exception):
-        await asyncio.wait_for(producer.client.close(), 1)
-
-
 class EventLog:
     """Appends to one partition of one topic under a fence. Made for one ownership, then thrown away."""
 
@@ -136,7 +120,7 @@ class EventLog:
         if self._starting is not None and not self._starting.done():
             self._starting.cancel()
         if producer is not None:
-            await abandon(producer)
+            await kafka.abandon(producer)
 
 
 class LogReader:

@@ -86,7 +86,8 @@ class ProgressLog:
         await self._log.fence()
         marker = Progress(id=f"{MARKER}-{takeover_id}", type=MARKER)
         marker.log.epoch = epoch
-        at = await kafka.append_wait(self._log.producer, self._log.topic, self._log.partition, [self._record(encoded(marker, self._form))])
+        record = self._record(encoded(marker, self._form))
+        at = await kafka.append_wait(self._log.producer, self._log.topic, self._log.partition, [record])
         self.position = max(known, await self._last_before(at))
         return self.position
 

@@ -6,7 +6,9 @@ snapshot.py): at most one such event for each ordinary one, more only when the p
 moves to the first frame of that, but not before
 
 - the frame that ends the snapshot is acknowledged, so that it is whole, and
-- all progress of the frames before the first is acknowledged, since nobody will make it again.
+- all progress up to that frame is acknowledged, since nobody will make it again: not that of the frames before the
+  first, which will not be read, and not that of a run which ended before its turn in the snapshot came, since whoever
+  begins to read there never knows that run.
 
 The offset is the one at which the broker put the first frame, never the expected one: a recovery that began a record
 too early would meet a seq that does not follow, and void the epoch.
@@ -48,15 +50,14 @@ class Snapshots:
         self._cursor: Cursor | None = None
         self._first: RecoverFrom | None = None  # of the snapshot under way, once its first frame is acknowledged
         self._first_events = 0  # `events` before its first frame
-        self._produced = 0  # progress records of the frames before it
-        self._last_seq = 0  # the frame that ends it, once that has been cut
+        self._produced = -1  # progress of the frames up to its last, once that is acknowledged
         self._wanted = False  # begin one soon, however few events there are
 
     def nudge(self, old: bool) -> None:
         """Called now and then, by retention. `old`: the frame where a recovery begins is; write what is live again."""
         cursor = self._cursor
         self._wanted = old and cursor is None
-        self.say = self._wanted or self.logged != self.begin.offset or (cursor is not None and bool(self._last_seq))
+        self.say = self._wanted or self.logged != self.begin.offset or (cursor is not None and cursor.done)
 
     def write(self, inputs: int) -> bool:
         """In a step that had so many inputs: begins a snapshot, or writes more of one. True: an idle step may go on."""
@@ -76,14 +77,9 @@ class Snapshots:
         if cursor is not None and frame.seq == cursor.seq:
             self._first_events = self.events
         self.events += len(frame.events)
-        if cursor is not None and cursor.done and not self._last_seq:
-            self._last_seq = self._core.state.seq  # at the latest: what was open when it ended has been closed
 
-    def settled(self, frame: Frame, offset: int, produced: int, acknowledged: int) -> None:
-        """A frame is in force at this offset.
-
-        `produced`: progress records of all frames before it; `acknowledged`: how many records are, in the same count.
-        """
+    def settled(self, frame: Frame, offset: int, produced: int) -> None:
+        """A frame is in force at this offset, and its progress is put next. `produced`: how often it was before."""
         if self.logged != self.begin.offset:
             self.logged = frame.recover_from.offset
         cursor = self._cursor
@@ -91,8 +87,12 @@ class Snapshots:
             return
         if frame.seq == cursor.seq:
             self._first = RecoverFrom(offset=offset, epoch=self._epoch, seq=frame.seq - 1)
-            self._produced = produced
-        if self._first is None or not self._last_seq or frame.seq < self._last_seq or acknowledged < self._produced:
+        if frame.seq == cursor.last:
+            self._produced = produced + 1
+
+    def acknowledged(self, produced: int) -> None:
+        """The progress of so many frames is acknowledged: `begin` moves if it may. Asked before each frame."""
+        if self._first is None or self._produced < 0 or produced < self._produced:
             return
         log.info(
             "partition %d: recovery begins at offset %d from now on (was %d)",
@@ -102,4 +102,4 @@ class Snapshots:
         )
         self.begin, self._first = self._first, None
         self.events -= self._first_events
-        self._cursor, self._last_seq = None, 0
+        self._cursor, self._produced = None, -1

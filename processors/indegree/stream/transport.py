@@ -36,7 +36,6 @@ from mode.supervisors import OneForOneSupervisor
 
 from indegree.events import kafka
 from indegree.events.settings import Settings
-from indegree.stream.log import abandon
 
 log = logging.getLogger(__name__)
 
@@ -337,7 +336,7 @@ class OutputProducer(driver.Producer):
                 await asyncio.wait_for(producer.stop(), _STOP_S)
             except Exception as error:  # noqa: BLE001 - what is unsent is sent by the next owner, from the log
                 log.warning("the output producer is dropped: %s: %s", type(error).__name__, error)
-                await abandon(producer)
+                await kafka.abandon(producer)
 
     @property
     def kafka(self) -> AIOKafkaProducer:

@@ -31,6 +31,7 @@ from indegree.v1.task_pb2 import Worker
 log = logging.getLogger(__name__)
 
 _ANSWERS_S = 2.0
+_INSTANCE_CHARS = 200  # as the core allows in a result
 
 
 @dataclass(slots=True)
@@ -160,6 +161,9 @@ class Workers(Service):
             worker = Worker.FromString(value)
         except Exception:  # noqa: BLE001 - somebody else's bytes: not a worker
             log.warning("a record of %s with key %r is no worker's announcement; left out", self._topic, instance)
+            return
+        if len(worker.instance) > _INSTANCE_CHARS:  # it would stand in every record that is sent to it
+            log.warning("a record of %s has a worker's name of %d characters; left out", self._topic, len(instance))
             return
         before = self._known.get(worker.instance)
         known = Known(worker, self._monotonic(), live or (before is not None and before.live))

@@ -7,7 +7,9 @@ times of the beginning and what user code reports (`progress`, captured output).
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from enum import Enum, auto
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from indegree.v1.task_pb2 import Task
@@ -51,60 +53,36 @@ class Attempt:
     """One attempt. Times named `_ms` are the wall clock, in milliseconds since the epoch; others are monotonic
     seconds."""
 
-    __slots__ = (
-        "_capture",
-        "arrived",
-        "began",
-        "cancelled",
-        "deadline",
-        "key",
-        "last_report",
-        "log_bytes",
-        "mask",
-        "phase",
-        "plan",
-        "progress",
-        "progress_sent",
-        "report_start_sent",
-        "secrets",
-        "span",
-        "started_ms",
-        "stop_by",
-        "task",
-        "traceparent",
-        "tracestate",
-        "verdict",
-        "verdict_reason",
-    )
+    # What an attempt begins with; most never get another value, so they are the class's.
+    phase = Phase.WAITING
+    # 0 until user code begins.
+    began = 0.0
+    started_ms = 0
+    # Monotonic; 0 for none. Set when a slot is given.
+    deadline = 0.0
+    verdict: Verdict | None = None
+    verdict_reason = ""
+    # When a lane that was asked to stop has to have ended, before the attempt is reported without it.
+    stop_by = 0.0
+    # Read by user code as `context.cancelled`.
+    cancelled = False
+    report_start_sent = False
+    last_report = 0.0
+    # Written by user code's thread: replaced as a whole.
+    progress: tuple[float, str] | None = None
+    progress_sent: tuple[float, str] | None = None
+    secrets: Mapping[str, str] = MappingProxyType({})
+    mask: Masking = NOTHING
+    span: Span | None = None
+    _capture: Capture | None = None
 
     def __init__(self, task: Task, plan: Plan | None, log_bytes: int = 16_384) -> None:
         self.task = task
         self.key = Key(task.run_id, task.task, task.attempt, task.generation)
         # None for a command.
         self.plan = plan
-        self.phase = Phase.WAITING
         self.arrived = time.monotonic()
-        # 0 until user code begins.
-        self.began = 0.0
-        self.started_ms = 0
-        # Monotonic; 0 for none. Set when a slot is given.
-        self.deadline = 0.0
-        self.verdict: Verdict | None = None
-        self.verdict_reason = ""
-        # When a lane that was asked to stop has to have ended, before the attempt is reported without it.
-        self.stop_by = 0.0
-        # Read by user code as `context.cancelled`.
-        self.cancelled = False
-        self.report_start_sent = False
-        self.last_report = 0.0
-        # Written by user code's thread: replaced as a whole.
-        self.progress: tuple[float, str] | None = None
-        self.progress_sent: tuple[float, str] | None = None
-        self.secrets: dict[str, str] = {}
-        self.mask: Masking = NOTHING
         self.log_bytes = log_bytes
-        self._capture: Capture | None = None
-        self.span: Span | None = None
         # The context that user code passes on: the span's, or the record's where no span is made.
         self.traceparent = task.traceparent
         self.tracestate = task.tracestate

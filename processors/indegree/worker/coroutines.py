@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import functools
 import threading
 from collections import deque
 from collections.abc import Sequence
 
-from indegree.v1.task_pb2 import Result
 from indegree.worker import outcome
 from indegree.worker.attempt import Attempt, Phase
 from indegree.worker.bounds import Bounds
@@ -33,7 +31,7 @@ class Coroutines:
         self._bounds = bounds
         self._completions = completions
         self._queue: deque[Attempt] = deque()
-        self._tasks: dict[Attempt, asyncio.Task[Result]] = {}
+        self._tasks: dict[Attempt, asyncio.Task[None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scheduled = False
 
@@ -80,20 +78,20 @@ class Coroutines:
         while queue:
             attempt = queue.popleft()
             if attempt.phase is Phase.RUNNING:
-                work = perform_async(attempt, self._worker, self._bounds)
-                task = loop.create_task(work, context=contextvars.Context())
-                self._tasks[attempt] = task
-                # Not in the coroutine itself: one that is cancelled before its first step never runs at all.
-                task.add_done_callback(functools.partial(self._done, attempt))
+                self._tasks[attempt] = loop.create_task(self._perform(attempt), context=contextvars.Context())
             elif attempt.phase is Phase.STOPPING:
                 self._completions.put(attempt, outcome.ended(attempt, self._worker))
 
-    def _done(self, attempt: Attempt, task: asyncio.Task[Result]) -> None:
-        self._tasks.pop(attempt, None)
-        result = outcome.ended(attempt, self._worker) if task.cancelled() else task.result()
+    async def _perform(self, attempt: Attempt) -> None:
+        result = await perform_async(attempt, self._worker, self._bounds)
+        del self._tasks[attempt]
         self._completions.put(attempt, result)
 
     def _cancel(self, attempt: Attempt) -> None:
         task = self._tasks.get(attempt)
-        if task is not None:
-            task.cancel()
+        if task is None:
+            return
+        task.cancel()
+        if not attempt.began:  # one that is cancelled before its first step never runs at all
+            del self._tasks[attempt]
+            self._completions.put(attempt, outcome.ended(attempt, self._worker))

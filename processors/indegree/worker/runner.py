@@ -160,6 +160,7 @@ class Runner:
     def _take(self, task: Task) -> None:
         attempt = Attempt(task, None, self.bounds.log_bytes)
         key = attempt.key
+        python = task.python
         self.tally.taken += 1
         running = self._known.get(key)
         if running is not None and running.phase is not Phase.ABANDONED:
@@ -191,13 +192,13 @@ class Runner:
             if task.secrets:
                 attempt.secrets = resolve(task.secrets)
                 attempt.mask = Masking(attempt.secrets.values())
-            if task.python:
-                attempt.plan = self.functions.known(task.python)
+            if python:
+                attempt.plan = self.functions.known(python)
                 if attempt.plan is None:
-                    if self.functions.needs_import(task.python):
+                    if self.functions.needs_import(python):
                         self._import(attempt)
                         return
-                    attempt.plan = self.functions.find(task.python)
+                    attempt.plan = self.functions.find(python)
             elif not task.command:
                 raise Refused("the task record names neither a function (`python`) nor a `command`")
             elif not self.commands:
