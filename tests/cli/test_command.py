@@ -195,3 +195,70 @@ def test_a_closed_pipe_ends_quietly_with_0(folder: Path) -> None:
 def test_examples_for_newcomers_are_valid(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     examples = Path(__file__).parents[2] / "examples" / "hello"
     assert call(["workflow", "check", str(examples / "hello.yaml"), str(examples / "hello.py")]) == 0
+
+
+NULLS = "id: n\nparams:\n  date: {type: string}\n  rows: {type: integer, default: 3}\ntasks:\n  - {id: a, command: x}\n"
+
+
+def test_check_notes_a_parameter_that_is_silently_null(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    (folder / "n.yaml").write_text(NULLS)
+    assert call(["workflow", "check", "n.yaml"]) == 0
+    said = capsys.readouterr().err
+    assert "line 3: parameter 'date' has no default and is not required: it is null when not given" in said
+    assert "'rows'" not in said
+
+
+def test_what_is_not_supported_is_named_with_its_line_and_without_a_hint_at_the_options(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    (folder / "later.yaml").write_text(
+        "id: later\ntasks:\n  - {id: a, command: 'true'}\n  - {id: b.c, foreach: a, command: 'echo ${{ item }}'}\n"
+    )
+    assert call(["run", "later.yaml"]) == 2
+    said = capsys.readouterr().err
+    assert "tasks.b.c.foreach (line 4)" in said
+    assert "--help" not in said
+
+
+def test_a_file_that_is_not_there_is_named_without_a_hint_at_the_options(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    assert call(["run", "nofile.yaml"]) == 2
+    assert capsys.readouterr().err == "error: nofile.yaml: No such file or directory\n"
+
+
+def test_a_cycle_names_the_line_of_each_task(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    (folder / "c.yaml").write_text(CYCLE)
+    assert call(["workflow", "check", "c.yaml"]) == 2
+    assert "(their lines: 3, 4)" in capsys.readouterr().err
+
+
+def test_a_parameter_of_the_wrong_type_comes_with_an_example(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    (folder / "n.yaml").write_text(NULLS)
+    assert call(["run", "n.yaml", "-p", "rows=abc"]) == 2
+    assert "such as -p rows=3" in capsys.readouterr().err
+
+
+def test_the_beginning_of_a_run_id_that_is_none_says_what_one_looks_like(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    assert call(["show", "2026"]) == 2
+    said = capsys.readouterr().err
+    assert "such as 20261125T1015" in said
+    assert "`indegree runs` lists runs" in said
+
+
+def test_without_any_address_the_error_says_that_the_default_was_tried(
+    capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from indegree.events import kafka
+    from indegree.events.settings import Settings
+
+    text = str(kafka.unreachable(Settings(), TimeoutError()))
+    assert "this folder has no .indegree/stack.json" in text
+    given = Settings().with_values(kafka__bootstrap_servers="127.0.0.1:1")
+    assert "no address is set" not in str(kafka.unreachable(given, TimeoutError()))
+    assert call(["runs", *DOWN]) == 3
+    said = capsys.readouterr().err
+    assert "KafkaConnectionError" not in said
+    assert "AddressFamily" not in said

@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import random
 
+import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
-from indegree.cli.live import RunView, name_of, plain_line
+from indegree.cli.live import RunView, name_of
+from indegree.cli.telling import plain_line
 from indegree.events.graph import Graph
 from tests.client.test_run_state import RUN, event
 
@@ -98,3 +101,67 @@ def test_a_line_of_a_log_names_task_attempt_state_and_error() -> None:
     assert "load#2" in line
     assert "RETRYING" in line
     assert "ValueError: down" in line
+
+
+LONG = ["transform_customer_orders_into_daily_aggregates", "validate_that_all_of_the_aggregates_add_up_right_x"]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_long_task_ids_and_states_are_whole(width: int) -> None:
+    view = running(Graph.build(LONG, [[], [LONG[0]]]))
+    view.apply(event(3, "task.running", "RUNNING", LONG[0], attempt=1, worker="host-1-deadbeef"))
+    text = picture(view, width=width)
+    rows = [line for line in text.splitlines() if line[:1] in "●·" and line.strip()]
+    assert [LONG[0] in rows[0], "RUNNING" in rows[0], LONG[1] in rows[1], "PENDING" in rows[1]] == [True] * 4
+    assert all(cell_len(line) <= width for line in text.splitlines())
+
+
+def test_an_id_of_the_greatest_length_goes_over_lines_and_is_not_cut() -> None:
+    name = "x" * 100
+    view = running(Graph.build([name], [[]]))
+    text = picture(view, width=80)
+    assert sum(line.count("x") for line in text.splitlines()) == 100
+    assert "PENDING" in text
+
+
+def test_a_title_that_is_too_long_leaves_the_state_visible() -> None:
+    view = RunView(RUN, title="w" * 90)
+    view.apply(event(1, "run.accepted", "PENDING"))
+    object.__setattr__(view.state, "workflow", "w" * 60)
+    text = picture(view, width=80)
+    assert f"{RUN}  PENDING" in text
+
+
+def test_a_status_goes_with_the_first_record_and_leaves_the_workflows_name() -> None:
+    view = RunView(RUN, title="orders")
+    view.status = "starting engine and worker"
+    assert "starting engine and worker" in picture(view)
+    view.apply(event(1, "run.accepted", "PENDING"))
+    text = picture(view)
+    assert "starting" not in text
+    assert text.startswith("orders")
+
+
+@pytest.mark.parametrize("order", ["owner first", "epoch first"])
+def test_one_takeover_is_one_note(order: str) -> None:
+    view = running(Graph.build(["a"], [[]]))
+    halves = [("owner", "partition 3, e1 -> e2"), ("epoch", "epoch 1 -> 2")]
+    for half, text in halves if order == "owner first" else reversed(halves):
+        view.moved(half, text)
+    [note] = view.notes
+    assert note.endswith("the run has a new owner: partition 3, e1 -> e2, epoch 1 -> 2")
+
+
+def test_a_second_takeover_is_another_note() -> None:
+    view = running(Graph.build(["a"], [[]]))
+    view.moved("epoch", "epoch 1 -> 2")
+    view.moved("epoch", "epoch 2 -> 3")
+    assert len(view.notes) == 2
+
+
+def test_a_later_attempt_says_why_there_is_one() -> None:
+    view = running(Graph.build(["a"], [[]]))
+    view.apply(event(3, "task.queued", "QUEUED", "a", attempt=1))
+    view.apply(event(4, "task.retrying", "RETRYING", "a", attempt=1, reason="worker_lost", error="gone"))
+    view.apply(event(5, "task.queued", "QUEUED", "a", attempt=2))
+    assert "attempt 2  after worker_lost" in picture(view)

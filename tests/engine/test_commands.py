@@ -6,6 +6,7 @@ import pytest
 
 from indegree.engine.core import WORKFLOWS
 from indegree.engine.limits import Limits
+from indegree.engine.state import DEAD_LETTER
 from indegree.events.definition import Definition
 from indegree.events.run_ids import make_run_id, partition_of_key
 from indegree.v1.event_pb2 import Event
@@ -15,13 +16,14 @@ from indegree.v1.trigger_pb2 import (
     Command,
     Deploy,
     ForwardedStart,
+    Origin,
     PartitionMessage,
     Pause,
     Rerun,
     Signal,
     Start,
 )
-from indegree.v1.workflow_pb2 import VersionPointer
+from indegree.v1.workflow_pb2 import DeadLetter, VersionPointer
 from tests.engine.road import EPOCH_MS, Road, workflow
 
 ONE = workflow({"id": "a"})
@@ -148,6 +150,29 @@ def test_a_message_in_a_message_is_not_followed() -> None:
     road.command(Command(message=PartitionMessage(source=1, number=1, command=Command(message=inner))))
     assert road.progress == []
     assert road.core.state.received == {1: 1}
+
+
+@pytest.mark.parametrize("number", [2, 3, 2**63, 2**64 - 1])
+def test_a_message_beyond_the_next_number_is_refused_and_blocks_nothing(number: int) -> None:
+    road = Road(0, 2)
+    keys = [key for n in range(99) if partition_of_key("idempotency", "w", key := f"k{n}", 2) == 0]
+
+    def message(number: int, key: str) -> Command:
+        origin = Origin(topic="indegree.triggers", partition=1, offset=number % 1000, timestamp_ms=EPOCH_MS)
+        start = ForwardedStart(start=Start(workflow="w", idempotency_key=key), origin=origin)
+        return Command(message=PartitionMessage(source=1, number=number, start=start))
+
+    road.command(message(number, "forged"), ONE)
+    (letter,) = [entry for effects in road.effects for entry in effects.outbox]
+    assert letter.target == DEAD_LETTER
+    reason = DeadLetter.FromString(letter.data).reason
+    assert f"message {number} of partition 1 is not the next one, which is 1" in reason
+    # a new owner sends again from the lowest number that was not acknowledged: repeats, then the next ones
+    for n in (1, 2, 1, 2, 3):
+        road.command(message(n, keys[n]), ONE)
+    assert {run.idempotency_key for run in road.core.runs()} == set(keys[1:4])
+    assert road.core.state.received == {1: 3}
+    assert road.core.counters["repeated_messages"] == 2
 
 
 def test_a_message_of_a_partition_that_does_not_exist_is_passed_over() -> None:

@@ -177,22 +177,22 @@ def test_versions_keys_and_messages_of_any_number_survive_a_snapshot_in_slices(s
 
 
 def test_a_takeover_between_the_pieces_of_a_run_leaves_the_snapshot_before_in_force() -> None:
-    road = Road()
+    limits = Limits(frame_events=3)
+    road = Road(limits=limits)
     run = road.start(workflow(*[{"id": f"t{i}"} for i in range(30)]))
-    road.take()
     road.snapshot()
     with mock.patch.object(snapshot, "PART_BYTES", 100):
-        road.core.begin_snapshot()
         road.core.snapshot(road.core.begin_snapshot(), 1)
     road.cut()
-    whole = road.log.copy()
-    pieces = [i for i, data in enumerate(whole) if any(e.state == "piece" for e in Frame.FromString(data).events)]
-    assert pieces
-    again = Road(log=whole[: pieces[0] + 1])
-    again.snapshot()
-    both(again)
+    frames = [Frame.FromString(data) for data in road.log]
+    pieces = [i for i, frame in enumerate(frames) if any(event.state == "piece" for event in frame.events)]
+    assert len(pieces) > 1
+    again = Road(limits=limits, log=road.log[: pieces[0] + 1])
+    again.recover_from = road.recover_from
     again.take_over()
     assert len(again.take()) == 30
+    again.snapshot()
+    both(again)
     assert again.core.run(run) is not None
 
 

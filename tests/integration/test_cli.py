@@ -24,7 +24,11 @@ from aiokafka import TopicPartition
 from confluent_kafka import Producer
 
 from indegree.events import admin, kafka
+from indegree.events.definition import Definition
+from indegree.events.settings import Settings
 from indegree.events.topics import Topics
+from indegree.sdk.client_catalog import definition_records
+from indegree.v1.workflow_pb2 import VersionPointer
 from tests.conftest import SharedStack
 from tests.integration.cli_road import Road, road
 
@@ -77,7 +81,7 @@ def test_show_has_tasks_outputs_history_and_its_source(place: Road) -> None:
     run_id = started(place, "diamond", "-p", "n=5")
     done = place.command("show", run_id, "--history")
     assert done.returncode == 0
-    assert re.search(r"^d +SUCCESS +1 .* 56$", done.stdout, re.MULTILINE)
+    assert re.search(r"^d +SUCCESS .* 1 +56 ", done.stdout, re.MULTILINE)
     assert "run                               SUCCESS" in done.stdout
     assert "source:" in done.stderr
     [found] = lines(place.command("show", run_id, "--json"))
@@ -138,6 +142,59 @@ def test_a_copy_of_the_event_log_alone_is_enough_to_show_and_replay_a_run(place:
         assert "trying" not in place.command("logs", run_id, "--cluster", copy).stdout
     finally:
         asyncio.run(admin.delete_cluster(place.settings.with_values(cluster=copy)))
+
+
+def test_a_run_is_found_by_the_beginning_of_its_id(place: Road) -> None:
+    run_id = started(place, "diamond")
+    [found] = lines(place.command("show", run_id[:19], "--json"))
+    assert found["run_id"] == run_id
+    none = place.command("show", "20251125T1015")
+    assert none.returncode == 2
+    assert "no run's id begins with '20251125T1015'" in none.stderr
+    at = place.command("replay", run_id, "--at", "0")
+    assert at.returncode == 2
+    assert re.search(r"positions of run \S+ are 1 to \d+", at.stderr)
+
+
+def test_a_command_that_failed_shows_its_last_lines_where_it_is_said_that_it_failed(place: Road) -> None:
+    script = "for i in 1 2 3 4 5 6 7; do echo line $i; done; exit 7"
+    (place.folder / "lines.yaml").write_text(f"id: lines\ntasks:\n  - {{id: a, command: '{script}'}}\n")
+    assert place.command("workflow", "deploy", "lines.yaml").returncode == 0
+    done = place.command("trigger", "lines", "--follow")
+    assert "  | line 7\n" in done.stdout
+    assert "  | line 2\n" not in done.stdout
+    shown = place.command("show", done.stdout.splitlines()[0])
+    assert "  | line 7\n" in shown.stdout
+
+
+def test_without_an_engine_the_run_id_comes_at_once_and_the_timeout_holds(place: Road) -> None:
+    other = place.settings.with_values(cluster=f"{place.settings.cluster}-idle")
+    asyncio.run(admin.ensure_topics(other))
+    try:
+        asyncio.run(publish(other))
+        begun = time.monotonic()
+        done = place.command("trigger", "idle", "--follow", "--timeout", "3", "--cluster", other.cluster)
+        assert done.returncode == 5, done.stderr
+        assert time.monotonic() - begun < 15
+        assert done.stdout.strip().endswith(tuple("0123"))
+        assert "no engine has taken it yet (2 s)" in done.stderr
+        assert f"as {done.stdout.strip()} lies on Kafka" in done.stderr
+    finally:
+        asyncio.run(admin.delete_cluster(other))
+
+
+def test_a_refused_start_is_listed_and_doctor_names_it(place: Road) -> None:
+    producer = Producer({"bootstrap.servers": place.settings.kafka.bootstrap_servers})
+    start = {"start": {"workflow": "diamond", "run_id": "no run id"}}
+    producer.produce(f"{place.settings.cluster}.triggers", value=json.dumps(start), partition=2)
+    producer.flush(20)
+    deadline = time.monotonic() + 30
+    found: list[dict[str, Any]] = []
+    while not found and time.monotonic() < deadline:
+        found = lines(place.command("runs", "--state", "REFUSED", "--json"))
+    assert (found[0]["run_id"], found[0]["workflow"]) == ("no run id", "diamond")
+    assert "is not of the form" in found[0]["reason"]
+    assert "no run id of diamond was refused" in place.command("doctor").stdout
 
 
 def test_cancel_ends_a_run_and_says_so_when_it_has_ended(place: Road) -> None:
@@ -321,6 +378,19 @@ def test_an_interrupted_run_is_cancelled_and_leaves_no_process(place: Road) -> N
     process.communicate(timeout=60)
     assert process.returncode == 4
     assert not _left(place)
+
+
+async def publish(settings: Settings) -> None:
+    """Makes a workflow known and active in a cluster without an engine."""
+    definition = Definition.from_normal({"id": "idle", "tasks": [{"id": "a", "command": "true"}]})
+    pointer = VersionPointer(workflow="idle", version=definition.hash, time_ms=1, actor="test")
+    producer = kafka.producer(settings)
+    await kafka.start(producer, settings)
+    try:
+        rows = [*definition_records(definition), (b"active/idle", pointer.SerializeToString(), [])]
+        await kafka.append_wait(producer, Topics(settings.cluster).workflows, 0, rows)
+    finally:
+        await producer.stop()
 
 
 async def copy_events(place: Road, cluster: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import aiokafka
 import faust
+import pytest
 from aiokafka.client import CoordinationType
 from aiokafka.producer.sender import InitPIDHandler, Sender
 from aiokafka.protocol.transaction import InitProducerIdRequest
@@ -108,9 +109,30 @@ def test_the_conductor_rebuilds_its_callbacks_from_the_index_that_we_keep() -> N
     assert "_tp_index" in inspect.getsource(Conductor._update_callback_map)
 
 
-def test_a_producer_is_made_by_a_method_that_can_be_replaced() -> None:
-    assert parameters(driver.Producer._new_producer) == ["self", "transactional_id"]
-    assert callable(driver.Producer._ensure_producer)
+def test_a_faust_producer_is_a_service_that_sends_nothing_of_its_own_accord() -> None:
+    assert {"on_start", "on_stop", "flush"} <= set(vars(driver.Producer))
+    assert "_producer.flush()" in inspect.getsource(App._producer_flush)
+
+
+async def test_what_waits_for_a_topic_partition_stands_in_the_accumulator_until_it_is_taken_for_sending() -> None:
+    producer = await idle_producer()
+    accumulator = producer._message_accumulator
+    assert accumulator._exception is None
+    assert accumulator._closed is False
+    accumulator._txn_manager.set_pid_and_epoch(1, 0)
+    tp = aiokafka.TopicPartition("t", 0)
+    batch = producer.create_batch()
+    batch.append(key=None, value=b"v", timestamp=1, headers=[])
+    before = batch.size()
+    batch.close()
+    assert before > 61, "the size counts what frames a record"
+    future = await accumulator.add_batch(batch, tp, 1)
+    (waiting,) = accumulator._batches.pop(tp)
+    waiting.failure(ConnectionError("dropped"))
+    assert isinstance(waiting._drain_waiter.exception(), ConnectionError)
+    with pytest.raises(ConnectionError):
+        await future
+    producer._closed = True
 
 
 def test_an_agent_starts_an_actor_for_a_set_of_partitions_and_replaces_it_by_one_on_the_same_stream() -> None:

@@ -13,6 +13,7 @@ from indegree.events.settings import Settings
 from indegree.worker import Worker
 from indegree.worker.loading import CannotLoad, load
 from indegree.worker.reloading import SourceFiles
+from indegree.worker.serve import summary
 from indegree.worker.web import Page, PortInUse
 
 
@@ -48,8 +49,8 @@ def test_a_module_brings_its_workflows_and_the_functions_that_they_name(folder: 
         ("start_needy", "needs 'no_such_library'"),
         ("start_broken", "cannot be imported: ZeroDivisionError"),
         ("start_broken:x", "cannot be imported"),
-        ("start_plain:x", "start_plain:x is no workflow (has no such name)"),
-        ("start_plain:y", "is no workflow (it is a int)"),
+        ("start_plain:x", "module 'start_plain' has no 'x'; it holds no workflow"),
+        ("start_plain:y", "start_plain:y is no workflow, it is a int"),
     ],
 )
 def test_what_cannot_be_loaded_is_named(folder: Path, target: str, words: str) -> None:
@@ -92,3 +93,12 @@ async def test_a_broken_file_is_not_loaded_and_a_mended_one_is(
     assert not changed.done()
     source.write_text("x = 22\n")
     assert await asyncio.wait_for(changed, 10) == source
+
+
+def test_a_worker_sums_up_what_it_ran_and_is_silent_when_it_ran_nothing() -> None:
+    kinds = ("succeeded", "error", "timeout", "worker_lost", "rejected", "returned", "stopped")
+    before = dict.fromkeys(kinds, 3)
+    assert summary(before, before) == ""
+    assert summary(before, {**before, "returned": 9}) == "", "what was handed back did not run"
+    now = {**before, "succeeded": 121, "error": 4, "timeout": 4}
+    assert summary(before, now) == "120 tasks in 10 s: 118 ok, 2 failed"

@@ -9,6 +9,8 @@ stderr. Addresses and settings go to stdout, the rest to stderr, so that `eval "
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import signal
 import sys
 import time
@@ -24,7 +26,7 @@ from .show import Downloads
 FOLDER = Path(".indegree")
 USAGE = """\
 usage: python -m indegree.stack up|status|env|down [--folder FOLDER] [--kafka-port N] [--etcd-port N]
-                                                  [--ephemeral [--while PID]]"""
+                                                  [--ephemeral [--while PID]] [--purge]"""
 
 
 def up(folder: Path = FOLDER, *, kafka_port: int | None = None, etcd_port: int | None = None) -> int:
@@ -89,7 +91,11 @@ def status(folder: Path = FOLDER) -> int:
     for name, pid in (("kafka", found.kafka_pid), ("etcd", found.etcd_pid)):
         _say(f"{name:6} {'down' if pid is None else f'up, pid {pid}'}")
     if found.addresses is None:
-        _say(f"No stack is up in {found.folder}; start one with `indegree stack up`.")
+        if found.kafka_pid is None and found.etcd_pid is None:
+            _say(f"No stack is up in {found.folder}; start one with `indegree stack up`.")
+        else:
+            missing = "Kafka" if found.kafka_pid is None else "etcd"
+            _say(f"The stack in {found.folder} is up in part: {missing} is down; `indegree stack up` starts it again.")
         return 1
     _print(found.addresses)
     return 0
@@ -106,8 +112,11 @@ def env(folder: Path = FOLDER) -> int:
     return 0
 
 
-def down(folder: Path = FOLDER) -> int:
-    """Stop the stack of this folder, whoever started it. The data stays. Nothing happens when it is down."""
+def down(folder: Path = FOLDER, *, purge: bool = False) -> int:
+    """Stop the stack of this folder, whoever started it. Nothing happens when it is down.
+
+    The data stays, unless `purge`: then what a stack keeps in its folder is deleted, and nothing else.
+    """
     try:
         stack = Stack(folder)
         running = stack.status()
@@ -115,8 +124,31 @@ def down(folder: Path = FOLDER) -> int:
     except StackError as error:
         return _failed(error)
     any_ran = running.kafka_pid is not None or running.etcd_pid is not None
-    _say(f"The stack in {stack.folder} is down; its data stays." if any_ran else f"No stack was up in {stack.folder}.")
+    words = f"The stack in {stack.folder} is down" if any_ran else f"No stack was up in {stack.folder}"
+    if purge:
+        there = delete_data(stack.folder)
+        _say(f"{words}; its data is deleted." if there else f"{words}; there was no data to delete.")
+    elif (stack.folder / "kafka").exists():
+        _say(f"{words}; its data stays (`indegree stack down --purge` deletes it).")
+    else:
+        _say(f"{words}.")
     return 0
+
+
+def delete_data(folder: Path) -> bool:
+    """Delete what a stack that is down keeps in its folder; False: it is no stack's folder, nothing is touched."""
+    if not (folder / "ports.json").exists():
+        return False
+    for name in ("kafka", "etcd"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for path in folder.glob("run-*"):  # logs of `indegree run`
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+    for name in ("ports.json", "stack.json", "kafka.pid", "etcd.pid", "runs.json", "run.lock", "lock"):
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # somebody keeps other things there
+        folder.rmdir()
+    return True
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -129,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         word = words.pop(0)
         if word in ("--folder", "--kafka-port", "--etcd-port", "--while") and words:
             options[word] = words.pop(0)
-        elif word in ("--ephemeral", "--help", "-h"):
+        elif word in ("--ephemeral", "--purge", "--help", "-h"):
             flags.add(word)
         else:
             rest.append(word)
@@ -153,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         case "env":
             return env(folder)
         case "down":
-            return down(folder)
+            return down(folder, purge="--purge" in flags)
         case other:
             _say(f"{other!r} is not a command\n{USAGE}")
             return 2

@@ -1,9 +1,9 @@
 """Appends to many topic-partitions for as long as a process lives, whatever becomes of one producer.
 
-Why: an idempotent producer of aiokafka numbers the batches of a topic-partition when it takes them for sending. One that
-then fails (no leader for 40 s, a refusal of the broker) has used up its number, so the broker refuses whatever this
-producer sends there afterwards, for ever. Or, where the broker has not heard of this producer yet, it takes the next
-batch as the first one: a later record overtakes an earlier one.
+Why: an idempotent producer of aiokafka numbers the batches of a topic-partition when it takes them for sending. One
+that then fails (no leader for 40 s, a refusal of the broker) has used up its number, so the broker refuses whatever
+this producer sends there afterwards, for ever. Or, where the broker has not heard of this producer yet, it takes the
+next batch as the first one: a later record overtakes an earlier one.
 
 How: when a batch fails, those that wait behind it in its topic-partition fail with it, and the next append there goes
 through a new producer. The other topic-partitions stay with the old one until nothing of theirs is under way, so their
@@ -53,6 +53,7 @@ class _Producer:
         """Fails what waits for `tp` and was not taken for sending."""
         for batch in self.client._message_accumulator._batches.pop(tp, ()):
             batch.failure(error)
+            batch._drain_waiter.exception()  # nobody may wait for it: seen, so that asyncio does not complain
 
 
 class _Way:
@@ -115,7 +116,7 @@ class Appender:
             for batch in batches:
                 future = await on.client.send_batch(batch, topic, partition=partition)
                 self._begun(way, on)
-                future.add_done_callback(lambda f, on=on: self._settled(tp, way, on, f))  # type: ignore[misc]
+                future.add_done_callback(lambda f, on=on: self._settled(tp, way, on, f))
                 futures.append(future)
                 if way.on is not on:  # one before it failed while this one waited for its turn
                     error = KafkaConnectionError(f"{topic}-{partition}: a batch before this one failed")
@@ -183,9 +184,7 @@ class Appender:
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
-    def _settled(
-        self, tp: TopicPartition, way: _Way, on: _Producer, future: asyncio.Future[RecordMetadata]
-    ) -> None:
+    def _settled(self, tp: TopicPartition, way: _Way, on: _Producer, future: asyncio.Future[RecordMetadata]) -> None:
         error = ProducerClosed() if future.cancelled() else future.exception()
         if error is not None:
             self._failed(tp, way, on, error)

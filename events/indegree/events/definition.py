@@ -124,15 +124,33 @@ class Definition:
         )
 
     @classmethod
-    def from_canonical(cls, data: bytes) -> Definition:
-        """The inverse of `canonical`. Raises DefinitionError for anything that is not a valid definition."""
+    def from_canonical(cls, data: bytes, version: str = "") -> Definition:
+        """The inverse of `canonical`. Raises DefinitionError for anything that is not a valid definition.
+
+        `version`: the hash under which `data` is kept. If it has that hash it is taken for the normal form as it is,
+        and not written anew: a version is its text, also for a later release with another normal form. Takes some 4 s
+        for 100,000 tasks.
+        """
         if len(data) > MAX_DEFINITION_BYTES:
             raise DefinitionError([Problem("", f"{len(data)} bytes; the limit is {MAX_DEFINITION_BYTES}")])
+        if version and hashlib.sha256(data).hexdigest() != version:
+            problem = f"the content has the hash {hashlib.sha256(data).hexdigest()}, and is kept as {version}"
+            raise DefinitionError([Problem("", problem)])
         try:
-            value = json_values.loads(data)
+            value = json_values.loads(data, max_depth=None)  # each value in it is looked at by itself
         except json_values.JsonValueError as error:
             raise DefinitionError([Problem("", error.problem)]) from None
-        return cls.from_normal(value)
+        try:
+            found = cls.from_normal(value)
+        except RecursionError:
+            raise DefinitionError([Problem("", "it is nested too deep")]) from None
+        if version:
+            object.__setattr__(found, "_canonical", data)
+            object.__setattr__(found, "_hash", version)
+        value["tasks"].reverse()
+        while value["tasks"]:  # one by one: to free all at once would hold up other threads
+            value["tasks"].pop()
+        return found
 
     def normal(self) -> dict[str, Any]:
         """The normal form: a new object on each call, in the order in which people write it."""

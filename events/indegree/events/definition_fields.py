@@ -65,12 +65,13 @@ def id_problem(value: object, what: str, reserved: Collection[str] = RESERVED) -
 class Report:
     """What was found while reading one definition, and caches that let equal parts be shared."""
 
-    __slots__ = ("expressions", "notes", "problems", "shared")
+    __slots__ = ("expressions", "notes", "problems", "shared", "templates")
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self.notes: list[Problem] = []
         self.expressions: dict[str, Expression] = {}
+        self.templates: dict[str, Template] = {}
         self.shared: dict[Any, Any] = {}
 
     def problem(self, path: str, message: str, *see: str) -> None:
@@ -99,8 +100,13 @@ class Report:
         return found
 
     def template(self, value: object, path: str) -> Template | None:
+        if isinstance(value, str) and (found := self.templates.get(value)) is not None:
+            return found
         try:
-            return compile_template(value)
+            template = compile_template(value)
+            if isinstance(value, str) and not template.is_constant:
+                self.templates[value] = template
+            return template
         except ExpressionError as error:
             self.problem(path, str(error))
         except JsonValueError as error:

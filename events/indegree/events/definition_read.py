@@ -50,6 +50,7 @@ _OTHER_TYPE_NAMES = {
     "dict": "object",
     "map": "object",
 }
+_CYCLE_LINES = 12  # tasks of a cycle whose lines are named
 _NO_GRAPH = Graph.build((), ())
 
 
@@ -209,7 +210,9 @@ def _tasks(
     try:
         graph = Graph.build([task.id for task in tasks], [task.depends_on for task in tasks])
     except CycleError as error:
-        report.problem(f"{path}[{index[error.task_id]}]", str(error))
+        ring = error.path[:-1] if len(error.path) > 2 else ()
+        see = [f"{path}[{index[task_id]}]" for task_id in ring[:_CYCLE_LINES]]
+        report.problem(f"{path}[{index[error.task_id]}]", str(error), *see)
         graph = _NO_GRAPH
     return tuple(tasks), graph, index
 

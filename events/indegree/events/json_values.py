@@ -23,6 +23,7 @@ JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, J
 MAX_DEPTH = 100
 """Lists and objects inside each other. Protobuf readers stop at 100, and the C encoder's recursion ends near 1,000."""
 
+_ANY_DEPTH = 1_000_000
 _MAX_INT_DIGITS = 4_300
 """CPython's own limit on converting between int and text (sys.get_int_max_str_digits), so we stay below it."""
 
@@ -113,9 +114,11 @@ def write(value: object) -> bytes:
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"))
 
 
-def loads(data: bytes | bytearray | memoryview | str, *, max_depth: int = MAX_DEPTH) -> Any:
+def loads(data: bytes | bytearray | memoryview | str, *, max_depth: int | None = MAX_DEPTH) -> Any:
     """The value of a JSON text (UTF-8). Raises JsonValueError: not JSON (with line and column), a key twice in one
-    object, NaN or Infinity, nested too deep, a number out of range."""
+    object, NaN or Infinity, nested too deep, a number out of range.
+
+    `max_depth` None: the caller looks at the depth of each part itself; some 900 is the most all the same."""
     if isinstance(data, str):
         text = data
         _check_text(text, "$")
@@ -130,9 +133,9 @@ def loads(data: bytes | bytearray | memoryview | str, *, max_depth: int = MAX_DE
         raise JsonValueError("$", f"not JSON: {error.msg} (line {error.lineno}, column {error.colno})") from None
     except RecursionError:
         raise JsonValueError("$", f"nested deeper than {max_depth} lists and objects") from None
-    if "\\u" in text or text.count("[") + text.count("{") > max_depth:
+    if "\\u" in text or (max_depth is not None and text.count("[") + text.count("{") > max_depth):
         # Only an escape can hold half of a surrogate pair, and few brackets cannot be deep: else there is no fault.
-        check_value(value, max_depth=max_depth)
+        check_value(value, max_depth=_ANY_DEPTH if max_depth is None else max_depth)
     return value
 
 

@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
 
-from indegree.events.settings import Settings
+from indegree.events.settings import KafkaSettings, Settings
 from indegree.events.topics import MAX_RECORD_BYTES
 
 # (key, value, headers)
@@ -40,10 +40,26 @@ class RecordTooLarge(ValueError):
 
 
 def unreachable(settings: Settings, error: BaseException) -> KafkaUnreachable:
-    return KafkaUnreachable(
-        f"Kafka cannot be reached at {settings.kafka.bootstrap_servers} ({type(error).__name__}: {error}); "
-        "start it (`indegree stack up` on this machine) or set kafka.bootstrap_servers"
-    )
+    """What to raise when no broker answered: where it was looked for, why it failed, the way out."""
+    where = settings.kafka.bootstrap_servers
+    match error:
+        case TimeoutError():
+            why = "no answer in time"
+        case KafkaConnectionError():
+            why = "nobody answers there"
+        case _:
+            name = type(error).__name__
+            why = str(error).removeprefix(f"{name}: ").removeprefix(f"[{name}] ") or name
+    if where == KafkaSettings().bootstrap_servers and not settings.notes:
+        hint = (
+            "no address is set and this folder has no .indegree/stack.json, so the default was tried: go to the folder "
+            "of your stack, start one here (`indegree stack up`), or set kafka.bootstrap_servers"
+        )
+    elif settings.notes:
+        hint = "the local stack of this folder does not answer: `indegree stack status` and `indegree stack up`"
+    else:
+        hint = "start it (`indegree stack up` on this machine) or set kafka.bootstrap_servers"
+    return KafkaUnreachable(f"Kafka cannot be reached at {where} ({why}); {hint}")
 
 
 def producer(settings: Settings, **options: Any) -> AIOKafkaProducer:
@@ -93,9 +109,7 @@ async def append(
     for the partition is full. A record over the batch size goes out by itself. Raises RecordTooLarge before anything
     is sent if a record is over the topics' limit.
     """
-    return [
-        await client.send_batch(batch, topic, partition=partition) for batch in batches(client, topic, records)
-    ]
+    return [await client.send_batch(batch, topic, partition=partition) for batch in batches(client, topic, records)]
 
 
 def batches(client: AIOKafkaProducer, topic: str, records: Sequence[Record]) -> list[BatchBuilder]:

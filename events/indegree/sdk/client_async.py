@@ -23,7 +23,7 @@ from typing import Any, Self
 from indegree.events import kafka, run_ids
 from indegree.events.definition import Definition
 from indegree.events.settings import Settings
-from indegree.events.spelling import did_you_mean
+from indegree.events.spelling import did_you_mean, listing
 from indegree.v1.trigger_pb2 import Activate, Cancel, Command, Deploy
 
 from .client_catalog import definition_records
@@ -264,8 +264,10 @@ class AsyncClient:
     def _unknown(self, workflow: str, version: str, label: str) -> str:
         names = self.catalog.names()
         if workflow not in names:
-            hint = did_you_mean(workflow, names) or "; deploy it first: `indegree workflow deploy FILE`"
-            return f"unknown workflow {workflow!r} in cluster {self.settings.cluster!r}{hint}"
+            known = f"; it has {listing(names)}" if names else ""
+            near = did_you_mean(workflow, names)
+            hint = near or "; deploy it first: `indegree workflow deploy FILE`"
+            return f"unknown workflow {workflow!r} in cluster {self.settings.cluster!r}{known}{hint}"
         if version or label:
             return (
                 f"workflow {workflow!r} has no version {version or label!r}: see `indegree workflow history {workflow}`"

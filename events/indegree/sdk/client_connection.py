@@ -14,11 +14,11 @@ import asyncio
 import getpass
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from aiokafka.errors import KafkaError
 
 from indegree.events import kafka
+from indegree.events.appender import Appender
 from indegree.events.settings import Settings
 from indegree.events.topics import Topics
 from indegree.v1.trigger_pb2 import Command
@@ -43,13 +43,13 @@ class Connection:
         self.catalog = Catalog(settings)
         self.feed = ProgressFeed(settings, self.topics.progress)
         self.partitions = 0
-        self._producer: Any = None
+        self._appender: Appender | None = None
 
     async def open(self) -> None:
         """Connects; about 10 s at most. Raises Unreachable, and ClientError where the cluster was never set up."""
         try:
-            self._producer = kafka.producer(self.settings)
-            await kafka.start(self._producer, self.settings)
+            self._appender = Appender(self.settings)
+            await self._appender.start()
             await self.feed.start()
             await self.catalog.start()
         except BaseException as problem:
@@ -63,12 +63,9 @@ class Connection:
         """Ends everything; whoever still waits gets Closed. Takes 10 s at most."""
         await self.feed.stop()
         await self.catalog.stop()
-        if self._producer is not None:
-            producer, self._producer = self._producer, None
-            try:
-                await asyncio.wait_for(producer.stop(), 10)
-            except (TimeoutError, KafkaError):
-                pass  # Kafka is away: what was not acknowledged was reported to its caller
+        if self._appender is not None:
+            appender, self._appender = self._appender, None
+            await appender.stop(10)  # if Kafka is away: what was not acknowledged was reported to its caller
 
     async def append(self, topic: str, partition: int, records: Sequence[kafka.Record]) -> None:
         """Appends in order and waits for the acknowledgements.
@@ -76,12 +73,12 @@ class Connection:
         Raises InvalidStart for a record over the limit, and Unreachable when there is no acknowledgement in time: then
         the records may have been written, or be written later.
         """
-        if self._producer is None:
+        if self._appender is None:
             raise Closed("the client is not open: use it in a `with` block")
         try:
             async with asyncio.timeout(APPEND_S):
                 for at in range(0, len(records), _BLOCK):
-                    await kafka.append_wait(self._producer, topic, partition, records[at : at + _BLOCK])
+                    await self._appender.append_wait(topic, partition, records[at : at + _BLOCK])
         except kafka.RecordTooLarge as problem:
             raise InvalidStart(str(problem)) from problem
         except TimeoutError:
@@ -90,6 +87,8 @@ class Connection:
                 f"{topic} within {APPEND_S:g} s; they may have been written. With an idempotency key it is safe to "
                 "start again"
             ) from None
+        except kafka.KafkaUnreachable as problem:
+            raise Unreachable(str(problem)) from problem
         except KafkaError as problem:
             raise Unreachable(str(kafka.unreachable(self.settings, problem))) from problem
 

@@ -48,7 +48,12 @@ class TaskError:
         )
 
     def __str__(self) -> str:
-        return f"{self.type}: {self.message}" if self.message else self.type
+        name = self.type
+        if name.startswith(("indegree.worker.", "indegree.engine.")):
+            name = ""  # where a class of ours is defined tells nobody anything
+        elif name.startswith("indegree."):
+            name = name.rpartition(".")[2]
+        return f"{name}: {self.message}" if name and self.message else self.message or name or self.type
 
 
 @dataclass(frozen=True, slots=True)

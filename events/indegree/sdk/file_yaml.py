@@ -56,7 +56,8 @@ class Document:
         message = problem.message
         lines = [str(found[0]) for found in map(self._position, problem.see) if found[0]]
         if lines:
-            message += f" (line {line}, first in line {', '.join(lines)})"
+            first = f"line {line}, first in line" if problem.path.endswith(".id") else "their lines:"
+            message += f" ({first} {', '.join(lines)})"
         return Located(problem.path, message, problem.see, line, column)
 
     def _position(self, path: str) -> tuple[int, int]:

@@ -4,8 +4,8 @@ Why: for a first minute nobody wants to start four things in four terminals; and
 cluster that somebody else uses.
 
 How: the stack of this folder (`.indegree`) if it is up, else one in a folder of the user, which ends with us. The
-cluster's name is drawn, so no engine of ours ever serves a cluster that it did not start. Old ones are removed at the
-next `run`, so that the last few can still be looked at.
+cluster's name is drawn, so no engine of ours ever serves a cluster that it did not start. The topics and logs of the
+last run stay, so that it can be looked at and replayed; the next `run` removes them.
 
 It must never leave a process behind: children die with us, and are stopped in order where we can.
 """
@@ -35,7 +35,6 @@ from indegree.stack.show import Downloads
 
 from .output import Output
 
-_KEPT_CLUSTERS = 5  # earlier runs that can still be looked at
 _STOP_S = 8.0
 _PLAIN = Settings()
 
@@ -72,8 +71,13 @@ class Alone:
         command += [sys.executable, "-m", "indegree.cli", *arguments]
         self.children.append(spawn(name, command, log=self.log(name), environment=environment, die_with_parent=True))
 
+    @property
+    def logs(self) -> Path:
+        """Where its engine and its worker write."""
+        return self.folder / self.settings.cluster
+
     def log(self, name: str) -> Path:
-        return self.folder / self.settings.cluster / f"{name}.log"
+        return self.logs / f"{name}.log"
 
     def check(self) -> None:
         """Raises NotReady, with the end of its log, if a child has ended."""
@@ -143,17 +147,19 @@ def _own_stack(out: Output) -> Iterator[Stack]:
             yield stack
 
 
-async def tidy(found: Alone) -> None:
-    """Removes the topics of earlier runs, except the last few, whose process is gone."""
+async def tidy(found: Alone, *, keep: bool = False) -> None:
+    """Removes topics and logs of earlier runs whose process is gone. `keep`: those of this one are never removed."""
     path = found.folder / "runs.json"
     try:
         known: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         known = []
-    known.append({"cluster": found.settings.cluster, "pid": os.getpid()})
-    old = [entry for entry in known[:-_KEPT_CLUSTERS] if not psutil.pid_exists(int(entry["pid"]))]
+    old = [entry for entry in known if not entry.get("keep") and not psutil.pid_exists(int(entry["pid"]))]
+    gone = []
     for entry in old:
         with contextlib.suppress(Exception):  # somebody was faster, or Kafka is slow: the next run tries again
             await admin.delete_cluster(found.settings.with_values(cluster=entry["cluster"]))
-        shutil.rmtree(found.folder / str(entry["cluster"]), ignore_errors=True)  # its logs
-    path.write_text(json.dumps([entry for entry in known if entry not in old]), "utf-8")
+            shutil.rmtree(found.folder / str(entry["cluster"]), ignore_errors=True)  # its logs
+            gone.append(entry)
+    now = {"cluster": found.settings.cluster, "pid": os.getpid(), **({"keep": True} if keep else {})}
+    path.write_text(json.dumps([*(entry for entry in known if entry not in gone), now]), "utf-8")

@@ -26,8 +26,10 @@ from indegree.events.settings import Settings
 from indegree.events.topics import Topics
 from indegree.sdk.client_catalog import Catalog
 from indegree.sdk.client_errors import ClientError
+from indegree.sdk.client_events import RunEvent
 from indegree.sdk.client_progress import decode, type_of
 from indegree.sdk.client_reading import open_reader, read, stretches
+from indegree.stream.holdings import ranges
 from indegree.v1.task_pb2 import Worker
 
 from .coordination import ask_page, read_membership
@@ -36,8 +38,10 @@ from .output import moment, short, span
 from .session import IndegreeCommand, Session, session
 
 _TAIL = 2_000  # progress records a partition that are looked at for tasks that wait
+_REFUSED_MS = 600_000  # an older refusal is history
 _WAITS_MS = 5_000  # a queued task younger than this is no finding
 _WORKER_QUIET_MS = 10_000
+_BEATS = 3  # of a worker that may be missing before it is worth a look
 
 
 class Grade(Enum):
@@ -86,7 +90,9 @@ def doctor() -> int:
 
 
 async def _doctor(now: Session) -> int:
-    picture = Picture(now.settings, now_ms=int(time.time() * 1000))
+    settings = now.settings
+    now.say_where()
+    picture = Picture(settings, now_ms=int(time.time() * 1000))
     shown = 0
     for check in CHECKS:
         try:
@@ -200,12 +206,21 @@ async def _engines(picture: Picture) -> None:
         owned = sorted(p for p, owner in seen.owners.items() if owner.id == member.id)
         page = await ask_page(f"http://{member.card.address}/state") if member.card.address else None
         parts = page["partitions"] if page is not None else {}
-        epochs = ", ".join(f"{p} (epoch {parts[str(p)]['epoch']})" if str(p) in parts else str(p) for p in owned)
-        words = [f"{member.id} owns {len(owned)} partition(s)" + (f": {epochs}" if owned else "")]
+        epochs = sorted({int(parts[str(p)]["epoch"]) for p in owned if str(p) in parts})
+        of = f" (epoch{'s' if len(epochs) > 1 else ''} {', '.join(map(str, epochs))})" if epochs else ""
+        words = [f"{member.id} owns {len(owned)} partition(s)" + (f": {ranges(owned)}{of}" if owned else "")]
         words += ["leads"] if seen.leader == member.id else []
         words += ["draining"] if member.card.draining else []
         words += [f"page http://{member.card.address}"] if member.card.address else []
-        if member.card.fit:
+        if page is None and member.card.address:
+            page_at = f"its page http://{member.card.address}"
+            text = f"{member.id} holds {len(owned)} partition(s), but {page_at} does not answer"
+            out = (
+                "it may be dead or stuck, or out of reach from here; a dead engine loses its partitions when its lease "
+                "ends: look again in a few seconds, and at its log"
+            )
+            picture.say("engines", Grade.WARN, text, out)
+        elif member.card.fit:
             picture.say("engines", Grade.OK, "; ".join(words))
         else:
             fault = str(page.get("fault", "")) if page is not None else ""
@@ -213,11 +228,13 @@ async def _engines(picture: Picture) -> None:
             out = "start it again after that" if fault else "look at its log: it cannot read the ends of its event logs"
             picture.say("engines", Grade.BAD, text, out)
         if recovering := [p for p in owned if str(p) in parts and not parts[str(p)].get("serving", True)]:
-            picture.say("engines", Grade.WARN, f"{member.id} recovers partitions {recovering}: they serve in a moment")
+            picture.say(
+                "engines", Grade.WARN, f"{member.id} recovers partitions {ranges(recovering)}: they serve in a moment"
+            )
     count = picture.partitions or len(seen.assignment or ())
     if seen.members and (missing := sorted(set(range(count)) - set(seen.owners) - set(seen.quarantined))):
         out = "wait a few seconds after a start or a crash; else look at the engines' logs"
-        picture.say("engines", Grade.BAD, f"partitions without an owner: {missing}", out)
+        picture.say("engines", Grade.BAD, f"partitions without an owner: {ranges(missing)}", out)
     for number, why in sorted(seen.quarantined.items()):
         out = (
             "repair what it names, then delete that key of etcd: /indegree/"
@@ -256,6 +273,16 @@ async def _workers(picture: Picture) -> None:
         for name, (worker, heard_ms) in picture.workers.items()
         if now_ms - heard_ms < max(_WORKER_QUIET_MS, 3 * worker.interval_ms)
     }
+    for name, worker in alive.items():
+        late_ms = now_ms - picture.workers[name][1]
+        if worker.interval_ms and late_ms > _BEATS * worker.interval_ms:
+            text = (
+                f"{name} was last heard of {span(late_ms)} ago, and says every {span(worker.interval_ms)} that it lives"
+            )
+            out = (
+                "it may be dead or stuck: engines count it as lost soon, and send its tasks to others; look at its log"
+            )
+            picture.say("workers", Grade.WARN, text, out)
     quiet = len(picture.workers) - len(alive)
     if quiet:
         picture.say("workers", Grade.OK, f"{quiet} worker(s) announced themselves once and are gone")
@@ -278,7 +305,7 @@ async def _waiting(picture: Picture) -> None:
     """Tasks that are queued and not begun, by queue, and those that workers rejected."""
     if not picture.topics:
         return
-    queued, rejected = await _queued(picture.settings)
+    queued, rejected, refused = await _queued(picture.settings)
     catalog = Catalog(picture.settings)
     await catalog.start()
     await catalog.stop()
@@ -305,16 +332,29 @@ async def _waiting(picture: Picture) -> None:
         text = f"{event.run_id} {event.task_id}: rejected by {event.worker or 'a worker'}: {why}"
         out = "start a worker with that module (`indegree worker MODULE`), or with --commands for commands"
         picture.say("queues", Grade.BAD, text, out)
+    recent = [event for event in refused if now_ms - event.time_ms < _REFUSED_MS]
+    for event in recent[-3:]:
+        name = event.run_id or "a start without an id"
+        text = f"{name} of {event.workflow or 'no workflow'} was refused {span(now_ms - event.time_ms)} ago: "
+        out = "whoever starts runs there has to mend it; `indegree runs --state REFUSED` lists them"
+        picture.say("starts", Grade.WARN, text + short(event.reason, 160), out)
+    if len(recent) > 3:
+        picture.say("starts", Grade.WARN, f"{len(recent)} starts were refused in the last {span(_REFUSED_MS)}")
     if not by_queue and not rejected:
         picture.say("queues", Grade.OK, "no task waits for a worker")
 
 
-async def _queued(settings: Settings) -> tuple[dict[tuple[str, str], Any], dict[tuple[str, str], Any]]:
-    """The newest event of each task that is QUEUED as of the tails of the progress topic; and of those rejected."""
+_Tasks = dict[tuple[str, str], RunEvent]
+
+
+async def _queued(settings: Settings) -> tuple[_Tasks, _Tasks, list[RunEvent]]:
+    """The newest event of each task that is QUEUED as of the tails of the progress topic; of those rejected; and the
+    starts that were refused, in the order of time."""
     topic = Topics(settings.cluster).progress
     reader, count = await open_reader(settings, topic, max_poll_records=5_000)
-    last: dict[tuple[str, str], Any] = {}
+    last: _Tasks = {}
     ended: set[str] = set()
+    refused: list[RunEvent] = []
     try:
         parts = await stretches(reader, topic, range(count))
         tps = {TopicPartition(topic, part.partition): part for part in parts if part.end > part.first}
@@ -322,6 +362,9 @@ async def _queued(settings: Settings) -> tuple[dict[tuple[str, str], Any], dict[
         async for _, records in kafka.read_range(reader, {tp: part.end for tp, part in tps.items()}):
             for record in records:
                 kind = type_of(record)
+                if record.value is not None and kind == "run.refused":
+                    refused.append(decode(record.value))
+                    continue
                 if record.value is None or record.key is None or not kind.startswith(("task.", "run.")):
                     continue
                 run_id = record.key.decode("utf-8", "replace")
@@ -333,7 +376,8 @@ async def _queued(settings: Settings) -> tuple[dict[tuple[str, str], Any], dict[
     finally:
         await reader.stop()
     queued = {key: event for key, event in last.items() if event.state == "QUEUED" and key[0] not in ended}
-    return queued, {key: event for key, event in queued.items() if event.error is not None or event.reason}
+    rejected = {key: event for key, event in queued.items() if event.error is not None or event.reason}
+    return queued, rejected, sorted(refused, key=lambda event: event.time_ms)
 
 
 async def _dead_letters(picture: Picture) -> None:

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.table import Table
@@ -27,7 +28,10 @@ from rich.text import Text
 from indegree.events.graph import Graph
 from indegree.sdk.client_events import TASK_ENDED, RunEvent, RunState, TaskView
 
-from .output import STATE_STYLES, clock, short, span, state_text
+from .output import clock, short, span, state_text
+from .states import STATE_STYLES
+from .tables import cut, folded
+from .terminal import restore, without_echo_of_keys
 
 GLYPHS = {
     "PENDING": "·",
@@ -47,7 +51,11 @@ _BAR_GLYPHS = {"RUNNING": "▒", "RETRYING": "▒", "QUEUED": "░", "WAITING": 
 _NUMBERED = re.compile(r"[_.\-]*(?:ID|id)?\d+$")
 _FRAME_ROWS = 8  # title, totals, notes: what a picture needs beside its rows
 _LINE_WIDTH = 28
+_STATE_WIDTH = 9
+_TOOK_WIDTH = 6
+_REMARK_LEAST = 8
 _NOTES = 4
+_ONE_TAKEOVER_S = 30.0  # owner and epoch heard within this are one takeover
 _QUIET_S = 5.0  # with tasks ready and none running, somebody should look why
 
 
@@ -80,6 +88,7 @@ class RunView:
 
     `graph`: the run's tasks, where they are known; without it, tasks appear as they are heard of.
     `owner`: who owns the run's partition, where somebody knows; shown as it is.
+    `title`: the workflow's name, before the first record says it.
     """
 
     def __init__(
@@ -95,9 +104,16 @@ class RunView:
         self.graph = graph
         self.console = console if console is not None else Console()
         self.title = title
-        self.owner = owner
+        self.owner = self.known_owner = owner  # the second stays while nobody is the owner
+        self.status = ""  # what is waited for at present; under the picture, gone when it is empty
         self.notes: list[str] = []
+        self.remarks: Callable[[str], None] | None = None  # where notes go too, when there is no picture
+        self._moved_at = float("-inf")  # when the last takeover was noted, and its two halves
+        self._moved: dict[str, str] = {}
+        self._rejected: dict[str, int] = {}  # task -> how often since it was begun or queued anew
+        self._again: dict[str, str] = {}  # task -> why its attempt before this one was not the last
         self._live: Live | None = None
+        self._echo: list[Any] | None = None  # the terminal's attributes as they were
         self._groups: dict[tuple[int, str], _Group] = {}
         self._counts: dict[str, int] = {}
         self._now_ms = 0
@@ -119,15 +135,44 @@ class RunView:
         if not self.state.apply(event):
             return False
         if epoch and self.state.epoch > epoch:
-            self.note(f"a new owner has taken over: epoch {epoch} -> {self.state.epoch}")
+            self.moved("epoch", f"epoch {epoch} -> {self.state.epoch}")
+        if event.position == 1:
+            self.status = ""
         self._now_ms, self._heard_at = max(self._now_ms, event.time_ms), time.monotonic()
         if event.task_id:
             self._count(self.state.tasks[event.task_id], before, attempts, new=task is None)
+            self._remember_why(event, attempts)
         return True
+
+    def _remember_why(self, event: RunEvent, attempts: int) -> None:
+        if event.state == "QUEUED" and event.error is not None:
+            self._rejected[event.task_id] = self._rejected.get(event.task_id, 0) + 1
+        elif event.state != "QUEUED":
+            self._rejected.pop(event.task_id, None)
+        if event.state == "RETRYING" or (event.state == "QUEUED" and event.attempt > max(1, attempts)):
+            why = event.reason if event.reason not in ("", "error") else short(str(event.error or event.reason), 60)
+            if why:
+                self._again[event.task_id] = why
+
+    def moved(self, half: str, text: str) -> None:
+        """A takeover, as one note: etcd names the owner, the records name the epoch, and either may be first."""
+        now = time.monotonic()
+        if half in self._moved or now - self._moved_at > _ONE_TAKEOVER_S:
+            self._moved = {}
+        first = not self._moved
+        self._moved[half], self._moved_at = text, now
+        words = "the run has a new owner: " + ", ".join(
+            self._moved[key] for key in ("owner", "epoch") if key in self._moved
+        )
+        if not first and self.notes and "the run has a new owner: " in self.notes[-1]:
+            del self.notes[-1]
+        self.note(words)
 
     def note(self, text: str) -> None:
         """A remark under the picture, with the time. The last few stay."""
         self.notes.append(f"{clock(int(time.time() * 1000))}  {text}")
+        if self.remarks is not None:
+            self.remarks(text)
         del self.notes[:-_NOTES]
 
     def _group(self, task_id: str) -> _Group:
@@ -177,9 +222,15 @@ class RunView:
             return self.state.finished_ms - self.state.started_ms
         return self._now_ms - self.state.started_ms + (time.monotonic() - self._heard_at) * 1000
 
+    @property
+    def quiet_s(self) -> float:
+        """Seconds since the last record was heard (or since the view was made)."""
+        return time.monotonic() - self._heard_at
+
     # -- moving
 
     def __enter__(self) -> Self:
+        self._echo = without_echo_of_keys()
         self._live = Live(self, console=self.console, refresh_per_second=8, transient=False)
         self._live.start()
         return self
@@ -190,6 +241,9 @@ class RunView:
         if self._live is not None:
             self._live.stop()
             self._live = None
+        if self._echo is not None:
+            restore(self._echo)
+            self._echo = None
 
     # -- drawing
 
@@ -200,38 +254,58 @@ class RunView:
     def draw(self, height: int = 200, width: int = 100) -> RenderableType:
         """The picture, at most `height` lines of `width` columns."""
         room = max(4, height - _FRAME_ROWS - len(self.notes))
-        parts: list[RenderableType] = [self._head(), Text("")]
-        if self.total <= room:
-            parts.append(self._tasks(width))
+        rows = self._tasks(width) if self.total <= room else []
+        parts: list[RenderableType] = [*self._head(width), Text("")]
+        if rows and len(rows) <= room:  # a long name may take two lines
+            parts += rows
         else:
             parts.append(self._summary(room, width))
-        parts += [Text(""), self._totals()]
-        parts += [Text(note, style="bold magenta") for note in self.notes]
+        parts += [Text(""), *self._totals(width)]
+        if self.status:
+            parts.append(Text(cut(self.status, width), style="bold magenta", no_wrap=True))
+        parts += [Text(cut(note, width), style="bold magenta", no_wrap=True) for note in self.notes]
         return Group(*parts)
 
-    def _head(self) -> Text:
+    def _head(self, width: int) -> list[Text]:
+        """Workflow, run id, state; over two lines where they do not fit into one."""
         state = self.state
-        head = Text.assemble((self.title or state.workflow or "run", "bold"), "  ", (state.run_id, "dim"), "  ")
-        head.append(state_text(state.state))
+        name = Text(state.workflow or self.title or "run", "bold", no_wrap=True)
+        rest = Text.assemble((state.run_id, "dim"), "  ", no_wrap=True)
+        rest.append_text(state_text(state.state))
+        lines = [Text.assemble(name, "  ", rest, no_wrap=True)]
+        if lines[0].cell_len > width:
+            lines = [name, rest]
         if state.reason:
-            head.append(f"  {short(state.reason, 80)}", style="red" if state.state == "FAILED" else "dim")
-        return head
+            style = "red" if state.state == "FAILED" else "dim"
+            room = width - lines[-1].cell_len - 2
+            if room >= min(cell_len(state.reason), 24):
+                lines[-1].append("  " + cut(short(state.reason, 80), room), style=style)
+            else:
+                lines.append(Text(cut(short(state.reason, 200), width), style=style, no_wrap=True))
+        return lines
 
-    def _totals(self) -> Text:
-        done = Text(f"{self.ended}/{self.total} tasks", style="bold")
+    def _totals(self, width: int) -> list[Text]:
+        done = Text(f"{self.ended}/{self.total} tasks", style="bold", no_wrap=True)
         for state in ("RUNNING", "QUEUED", "RETRYING", "FAILED", "SKIPPED", "CANCELLED"):
             if count := self._counts.get(state, 0):
                 done.append("  ")
                 done.append(f"{GLYPHS[state]} {count} {state.lower()}", style=STATE_STYLES[state])
         done.append(f"   {span(self.elapsed_ms)}", style="bold")
-        quiet_s = time.monotonic() - self._heard_at
-        stuck = self._counts.get("QUEUED", 0) and not self._counts.get("RUNNING", 0) and not self.state.ended
-        if stuck and quiet_s > _QUIET_S:
-            done.append(f"   no news for {quiet_s:.0f} s: `indegree doctor` says why", style="bold magenta")
+        lines = [done]
         if self.owner or self.state.epoch:
             who = " ".join(filter(None, (self.owner, f"epoch {self.state.epoch}" if self.state.epoch else "")))
-            done.append(f"   owner: {who}", style="dim")
-        return done
+            text = Text(f"owner: {who}", style="dim", no_wrap=True)
+            if done.cell_len + 3 + text.cell_len <= width:
+                done.append("   ").append_text(text)
+            else:
+                text.truncate(width, overflow="ellipsis")
+                lines.append(text)
+        quiet_s = self.quiet_s
+        stuck = self._counts.get("QUEUED", 0) and not self._counts.get("RUNNING", 0) and not self.state.ended
+        if stuck and quiet_s > _QUIET_S and not self.status:
+            words = f"no news for {quiet_s:.0f} s: `indegree doctor` says why"
+            lines.append(Text(cut(words, width), style="bold magenta", no_wrap=True))
+        return lines
 
     def _ordered(self) -> Sequence[str]:
         if self.graph is None:
@@ -239,25 +313,36 @@ class RunView:
         known = [self.graph.ids[place] for place in sorted(self.graph.order, key=lambda p: (self.graph.depth[p], p))]  # type: ignore[union-attr]
         return known + [task_id for task_id in self.state.tasks if task_id not in self.graph.index]
 
-    def _tasks(self, width: int) -> Table:
-        line = _LINE_WIDTH if width >= 90 else 0
-        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-        for _ in range(6 if line else 5):
-            table.add_column(no_wrap=True)
-        for task_id in self._ordered():
+    def _tasks(self, width: int) -> list[Text]:
+        """A line a task: mark, whole name, state, time; then, as far as there is room, its time line and a remark."""
+        bar = _LINE_WIDTH if width >= 90 else 0
+        ids = self._ordered()
+        widest = max((cell_len(task_id) for task_id in ids), default=0)
+        name_width = min(widest, max(16, width - 2 - _STATE_WIDTH - _TOOK_WIDTH - 4))
+        if name_width + 2 + _STATE_WIDTH + _TOOK_WIDTH + 4 + bar + 2 > width:
+            bar = 0
+        lines: list[Text] = []
+        for task_id in ids:
             task = self.state.tasks.get(task_id) or TaskView(task_id)
             style = STATE_STYLES.get(task.state, "")
-            attempt = Text(f"attempt {task.attempts}", style="magenta") if task.attempts > 1 else Text("")
-            cells: list[RenderableType] = [
-                Text.assemble((GLYPHS.get(task.state, "?"), style), " ", short(task_id, 40)),
-                Text(task.state, style=style),
-                Text(self._duration(task), style="dim"),
-            ]
-            if line:
-                cells.append(self._time_line(task, line))
-            cells += [attempt, Text(self._remark(task), style="dim")]
-            table.add_row(*cells)
-        return table
+            first, *more = folded(task_id, name_width)
+            line = Text(no_wrap=True)
+            line.append(GLYPHS.get(task.state, "?"), style)
+            line.append(f" {first}{' ' * (name_width - cell_len(first))}  ")
+            line.append(f"{task.state:<{_STATE_WIDTH}}  ", style)
+            line.append(f"{self._duration(task):<{_TOOK_WIDTH}}  ", "dim")
+            if bar:
+                line.append_text(self._time_line(task, bar))
+                line.append(" " * max(0, bar - self._time_line(task, bar).cell_len) + "  ")
+            attempt = f"attempt {task.attempts}" if task.attempts > 1 else ""
+            words = "  ".join(filter(None, (attempt, self._remark(task))))
+            room = width - line.cell_len
+            if words and room >= min(cell_len(words), _REMARK_LEAST):
+                line.append(cut(words, room), "magenta" if attempt else "dim")
+            line.rstrip()
+            lines.append(line)
+            lines += [Text("  " + part, no_wrap=True) for part in more]
+        return lines
 
     def _duration(self, task: TaskView) -> str:
         if not task.started_ms:
@@ -271,13 +356,16 @@ class RunView:
     def _remark(self, task: TaskView) -> str:
         match task.state:
             case "FAILED" | "RETRYING":
-                return short(str(task.error) if task.error else task.reason, 60)
+                why = short(str(task.error) if task.error else task.reason, 120)
+                return f"{task.reason}: {why}" if task.reason not in ("", "error", why) else why
             case "QUEUED" if task.error is not None:
-                return "rejected: " + short(task.error.message, 60)
+                times = self._rejected.get(task.id, 0)
+                return f"rejected{f' {times} times' if times > 1 else ''}: {short(task.error.message, 120)}"
             case "SKIPPED" | "CANCELLED":
                 return task.reason
             case _:
-                return short(task.worker, 32)
+                why = self._again.get(task.id, "") if task.attempts > 1 else ""
+                return f"after {why}" if why else task.worker
 
     def _time_line(self, task: TaskView, width: int) -> Text:
         """When it ran, on a line that stands for the whole run so far."""
@@ -334,21 +422,3 @@ class RunView:
             text.append(_BAR_GLYPHS.get(state, "█") * (upto - filled), style=STATE_STYLES[state])
             filled = max(filled, upto)
         return text
-
-
-def plain_line(event: RunEvent) -> str:
-    """One event as a line for a log file."""
-    what = event.task_id or "run"
-    attempt = f"#{event.attempt}" if event.task_id and event.attempt else ""
-    parts = [clock(event.time_ms), f"{what + attempt:<32}", f"{event.state or event.type:<9}"]
-    if event.started_ms and event.finished_ms:
-        parts.append(span(event.finished_ms - event.started_ms))
-    if event.reason:
-        parts.append(event.reason)
-    if event.error is not None:
-        parts.append(short(str(event.error), 120))
-    elif event.output is not None:
-        parts.append("-> " + short(event.output, 80))
-    elif event.worker and event.state in ("QUEUED", "RUNNING"):
-        parts.append(event.worker)
-    return "  ".join(parts).rstrip()

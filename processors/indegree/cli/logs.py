@@ -25,6 +25,7 @@ from indegree.v1.event_pb2 import Event
 from .eventlog import not_on_the_log, read_log
 from .exits import Exit
 from .output import clock
+from .prefixes import check_beginning, whole_run_id
 from .session import IndegreeCommand, Session, session
 
 _SLACKS_MS = (60_000, None)  # before the run id's time, since clocks differ; then the whole log
@@ -55,8 +56,9 @@ def logs(run_id: str, task: str | None) -> int:
 
 
 async def _logs(now: Session, run_id: str, task: str | None) -> int:
-    run_ids.time_of_run(run_id)
+    check_beginning(run_id)
     async with now.client() as client:
+        run_id = await whole_run_id(now.settings, run_id)
         if run_ids.partition_of_run(run_id) >= client.partitions:
             raise RunNotFound(f"run {run_id!r} names a partition that the cluster does not have ({client.partitions})")
         graph = None

@@ -20,6 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 import click
 
 from .output import ReaderGone
+from .problems import BadTarget
 from .session import IndegreeGroup, Session
 
 SECTIONS = {
@@ -136,7 +137,7 @@ def call(args: Sequence[str] | None = None) -> int:
 def _usage(problem: click.ClickException) -> str:
     text = problem.format_message()
     context = getattr(problem, "ctx", None)
-    if context is not None and "--help" not in text:
+    if context is not None and "--help" not in text and not isinstance(problem, BadTarget):
         text += f" (`{context.command_path} --help`)"
     return text
 
@@ -151,6 +152,8 @@ def _failed(session: Session, problem: Exception) -> int:
     code = code_of(problem)
     if code is not None:
         session.out.error(str(problem))
+        if code == Exit.CANNOT_REACH:
+            session.say_where()
         return code
     if isinstance(problem, OSError):
         session.out.error(str(problem))

@@ -10,28 +10,17 @@ It must never mix the two: a remark on stdout would break whoever parses it.
 
 from __future__ import annotations
 
-import io
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-STATE_STYLES = {
-    "PENDING": "dim",
-    "WAITING": "magenta",
-    "QUEUED": "cyan",
-    "RUNNING": "bold yellow",
-    "RETRYING": "magenta",
-    "SUCCESS": "green",
-    "FAILED": "bold red",
-    "SKIPPED": "dim cyan",
-    "CANCELLED": "dim red",
-}
+from .states import STATE_STYLES
+from .tables import draw
 
 
 class ReaderGone(Exception):
@@ -84,24 +73,27 @@ class Output:
         """What went wrong, on stderr."""
         self.errors.print(Text.assemble(("error: ", "bold red"), text))
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """A table without borders. A cell that is a state's word gets its colour; a piped table is never cut."""
-        table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False, padding=(0, 2, 0, 0))
-        for number, column in enumerate(columns):
-            table.add_column(column, no_wrap=number < len(columns) - 1, overflow="fold")
-        for row in rows:
-            table.add_row(*(cell(value) for value in row))
-        if self.console.is_terminal:
-            self.console.print(table)
-        else:
-            wide = Console(file=io.StringIO(), width=10_000, highlight=False)
-            wide.print(table)
-            self.text("".join(line.rstrip() + "\n" for line in wide.file.getvalue().splitlines()))  # type: ignore[attr-defined]
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[Any]],
+        *,
+        whole: Collection[str] = (),
+        text: Collection[str] = (),
+    ) -> None:
+        """A table without borders. A cell that is a state's word gets its colour; a piped table is never cut.
 
-
-def cell(value: Any) -> Text:
-    text = "" if value is None else str(value)
-    return Text(text, style=STATE_STYLES.get(text, ""))
+        `whole`: columns that are never cut nor left out; `text`: those that may be shortened. See tables.py.
+        """
+        width = self.console.width if self.console.is_terminal else None
+        lines, layout = draw(columns, list(rows), width, whole=whole, text=text)
+        if width is None:
+            self.text("".join(line.plain + "\n" for line in lines))
+            return
+        for line in lines:
+            self.console.print(line)
+        if layout.left_out:
+            self.note(f"no room for {', '.join(layout.left_out)}: a wider terminal, a pipe and --json have all")
 
 
 def state_text(state: str) -> Text:
@@ -144,4 +136,4 @@ def short(value: Any, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-__all__ = ["STATE_STYLES", "Output", "cell", "clock", "moment", "short", "span", "state_text"]
+__all__ = ["STATE_STYLES", "Output", "clock", "moment", "short", "span", "state_text"]

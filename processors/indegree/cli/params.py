@@ -20,7 +20,19 @@ import click
 
 from indegree.events import json_values
 from indegree.events.definition import Definition
-from indegree.events.definition_params import Parameter
+from indegree.events.definition_params import Parameter, ParameterError
+
+from .problems import BadTarget
+
+_EXAMPLES = {
+    "integer": "3",
+    "number": "0.5",
+    "boolean": "true",
+    "array": "'[1, 2]'",
+    "object": "'{\"a\": 1}'",
+    "string": "text",
+    "any": "1",
+}
 
 
 def read_params(pairs: Sequence[str], source: str | None, definition: Definition | None) -> dict[str, Any]:
@@ -33,7 +45,11 @@ def read_params(pairs: Sequence[str], source: str | None, definition: Definition
         if not equals or not name:
             raise click.UsageError(f"-p {pair!r} is not NAME=VALUE, such as -p region=eu")
         declared = definition.params.get(name) if definition is not None else None
-        params[name] = (declared or Parameter(name)).from_text(text)
+        try:
+            params[name] = (declared or Parameter(name)).from_text(text)
+        except ParameterError as problem:
+            example = _EXAMPLES[declared.type] if declared is not None else "1"
+            raise ParameterError([f"{problem}, such as -p {name}={example}"]) from None
     return params
 
 
@@ -43,7 +59,7 @@ def _object(source: str) -> dict[str, Any]:
         text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
         value = json_values.loads(text)
     except OSError as problem:
-        raise click.UsageError(f"--params {source}: {problem.strerror}") from None
+        raise BadTarget(f"--params {source}: {problem.strerror}") from None
     except ValueError as problem:
         raise click.UsageError(f"--params: {where} is not JSON: {problem}") from None
     if not isinstance(value, dict):

@@ -31,9 +31,10 @@ from indegree.v1.progress_pb2 import Progress
 
 from .eventlog import not_on_the_log, read_log
 from .exits import Exit
-from .live import plain_line
 from .output import moment, span
+from .prefixes import whole_run_id
 from .session import IndegreeCommand, Session, session
+from .telling import told
 from .watching import event_json
 
 _SLACKS_MS = (60_000, None)  # before the run id's time, since clocks differ; then the whole log
@@ -69,18 +70,30 @@ async def _count(now: Session) -> int:
 
 
 async def replay_run(now: Session, run_id: str, at: int | None = None, *, history: bool) -> int:
-    """Prints a run as the event log alone has it. Raises RunNotFound, InvalidId, Unreachable."""
-    run_ids.time_of_run(run_id)
+    """Prints a run as the event log alone has it. Raises RunNotFound, InvalidId, InvalidStart, Unreachable."""
+    run_id = await whole_run_id(now.settings, run_id)
     partition = run_ids.partition_of_run(run_id)
     count = await _count(now)
     if partition >= count:
         raise RunNotFound(f"run {run_id!r} names a partition that the cluster does not have ({count})")
+    if at is not None and at < 1:
+        raise InvalidStart(f"--at {at}: {await _positions(now, run_id, partition, count)}")
     for slack_ms in _SLACKS_MS:
         time_ms = None if slack_ms is None else max(0, run_ids.time_of_run(run_id) - slack_ms)
         found = await _Replayed.of(now, run_id, partition, count, time_ms, at)
         if found is not None:
             _print(now, found, at, history=history)
             return Exit.SUCCESS
+    raise await not_on_the_log(now.settings, run_id)
+
+
+async def _positions(now: Session, run_id: str, partition: int, count: int) -> str:
+    """Which positions a run has. Raises RunNotFound."""
+    for slack_ms in _SLACKS_MS:
+        time_ms = None if slack_ms is None else max(0, run_ids.time_of_run(run_id) - slack_ms)
+        found = await _Replayed.of(now, run_id, partition, count, time_ms, None)
+        if found is not None:
+            return f"positions of run {run_id} are {max(1, found.known_from)} to {found.state.position}"
     raise await not_on_the_log(now.settings, run_id)
 
 
@@ -194,21 +207,23 @@ def _print(now: Session, found: _Replayed, at: int | None, *, history: bool) -> 
     out.line(f"version   {state.version[:12]}; epochs {', '.join(map(str, found.epochs))}")
     out.line()
     if history:
-        for event in found.events:
-            out.line(f"{event.position:>5}  {plain_line(event)}")
+        for line in told(found.events):
+            out.line(line)
     elif len(state.tasks) <= 200:
         out.table(
-            ["task", "state", "attempts", "took", "reason"],
+            ["task", "state", "took", "attempts", "reason"],
             [
                 [
                     task.id,
                     task.state,
-                    task.attempts or "",
                     span(task.finished_ms - task.started_ms) if task.started_ms and task.finished_ms else "",
+                    task.attempts or "",
                     task.reason,
                 ]
                 for task in state.tasks.values()
             ],
+            whole=("task", "state"),
+            text=("reason",),
         )
     else:
         for word, number in Counter(task.state for task in state.tasks.values()).most_common():

@@ -21,16 +21,19 @@ from indegree.events import admin, telemetry
 from indegree.events.definition import TaskKind
 from indegree.sdk.client_async import AsyncClient
 from indegree.sdk.client_run import AsyncRun
+from indegree.stack import NotReady
 
 from .alone import Alone, alone, tidy
 from .exits import Exit
 from .live import RunView
 from .params import read_params
+from .problems import BadTarget
 from .session import IndegreeCommand, Session, session
 from .targets import Target, one_target
 from .watching import watch
 
 _CANCEL_S = 10.0
+_LAST_WORDS_S = 3.0
 
 
 @click.command(cls=IndegreeCommand)
@@ -39,7 +42,8 @@ _CANCEL_S = 10.0
 @click.option("--params", "source", metavar="FILE", help="All parameters as JSON; - is stdin.")
 @click.option("--slots", type=int, default=16, show_default=True, help="Tasks at the same time.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="Cancel it and exit 5 after this.")
-def run(target: str, pairs: tuple[str, ...], source: str | None, slots: int, timeout: float | None) -> int:
+@click.option("--keep", is_flag=True, help="Keep its topics and logs; else the next `run` deletes them.")
+def run(target: str, pairs: tuple[str, ...], source: str | None, slots: int, timeout: float | None, keep: bool) -> int:
     """Run a workflow, all in one: brings up what is missing, runs it, shows it, takes it down again.
 
     \b
@@ -50,26 +54,36 @@ def run(target: str, pairs: tuple[str, ...], source: str | None, slots: int, tim
     """
     now = session()
     found = one_target(target)
-    if missing := found.definition.unsupported():
-        raise click.UsageError(f"{target}: not supported yet in this release: {', '.join(missing)}")
+    if missing := found.unsupported():
+        raise BadTarget(f"{target}: not supported yet in this release: {', '.join(missing)}")
     params = read_params(pairs, source, found.definition)
     found.definition.bind_params(params)
     if not found.module:
         _import_functions(found, target)
     for note in found.notes:
         now.out.note(f"{target}: {note}")
-    with alone(now.settings, now.out) as place:
+    settings = now.settings
+    now.say_where()
+    with alone(settings, now.out) as place:
         try:
-            return now.run(_run(now, place, found, params, slots, timeout))
+            return _ended(now, place, now.run(_run(now, place, found, params, slots, timeout, keep)))
         except KeyboardInterrupt:
-            now.out.note("interrupted: the run was cancelled")
             return Exit.CANCELLED
+        except (NotReady, TimeoutError):
+            now.out.note(f"logs of its engine and its worker: {place.logs}")
+            raise
+
+
+def _ended(now: Session, place: Alone, code: int) -> int:
+    if code == Exit.RUN_FAILED:
+        now.out.note(f"logs of its engine and its worker: {place.logs}")
+    return code
 
 
 def _import_functions(target: Target, name: str) -> None:
     """Imports what a file names. Our worker is the only one: what it cannot import would be waited for without end.
 
-    Raises click.UsageError with every function that cannot be had.
+    Raises BadTarget with every function that cannot be had.
     """
     from indegree.worker.functions import Functions, Refused
 
@@ -87,11 +101,17 @@ def _import_functions(target: Target, name: str) -> None:
         except Refused as problem:
             problems.append(f"\n  task {task_id!r}: {problem}")
     if problems:
-        raise click.UsageError(f"{name}: not all functions can be imported:{''.join(problems[:20])}")
+        raise BadTarget(f"{name}: not all functions can be imported:{''.join(problems[:20])}")
 
 
 async def _run(
-    now: Session, place: Alone, target: Target, params: dict[str, object], slots: int, timeout: float | None
+    now: Session,
+    place: Alone,
+    target: Target,
+    params: dict[str, object],
+    slots: int,
+    timeout: float | None,
+    keep: bool,
 ) -> int:
     definition = target.definition
     queues = sorted({task.queue for task in definition.tasks if task.kind in (TaskKind.PYTHON, TaskKind.COMMAND)})
@@ -100,7 +120,7 @@ async def _run(
     flags = [text for queue in queues for text in ("--queue", queue)]
     place.start("engine", ["engine", "--id", f"{place.settings.cluster}-engine", *flags], [])
     place.start("worker", ["worker", *_may_run(target), "--slots", str(slots), *flags], [target.folder])
-    await tidy(place)
+    await tidy(place, keep=keep)
     telemetry.configure("indegree-cli")
     async with AsyncClient(place.settings) as client:
         run = await client.start(definition, params)
@@ -116,9 +136,11 @@ async def _run(
             code = await watching
         except TimeoutError:
             await _cancel(client, run, f"timed out after {timeout:g} s")
+            await asyncio.wait({watching}, timeout=_LAST_WORDS_S)
             raise TimeoutError(f"the run was cancelled: it had not ended within {timeout:g} s") from None
         except asyncio.CancelledError:  # Ctrl-C
             await _cancel(client, run, "interrupted")
+            await asyncio.wait({watching}, timeout=_LAST_WORDS_S)  # it shows how the run ended
             raise
         finally:
             for task in (watching, guard):
@@ -126,7 +148,10 @@ async def _run(
                 with contextlib.suppress(asyncio.CancelledError, Exception):
                     await task
     if place.stays and not now.out.json_lines:
-        now.out.note(f"its log is there: indegree show {run.run_id} --history --cluster {place.settings.cluster}")
+        until = "" if keep else ", until the next `indegree run` (--keep keeps it)"
+        now.out.note(
+            f"its event log stays{until}: indegree show {run.run_id} --history --cluster {place.settings.cluster}"
+        )
     return code
 
 
@@ -152,7 +177,5 @@ async def _cancel(client: AsyncClient, run: AsyncRun, reason: str) -> None:
 
 
 def _hints(place: Alone, view: RunView) -> None:
-    if view.state.state == "PENDING" and not view.state.position:
-        view.title = "starting engine and worker"
-    else:
-        view.title = view.state.workflow
+    if not view.state.position:
+        view.status = "starting engine and worker"

@@ -12,17 +12,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import click
 
 from indegree.sdk.client_errors import InvalidStart
+from indegree.sdk.client_run import AsyncRun
 
 from .exits import BY_STATE, Exit
+from .prefixes import check_beginning, whole_run_id
 from .session import IndegreeCommand, Session, session
 
 _ACCEPTED_S = 30.0
+_TELL_AFTER_S = 2.0  # without an answer, before it is said; then after twice as long each time
+_TELL_EVERY_S = 15.0
 
 
 def _start_options(command: Any) -> Any:
@@ -87,35 +92,58 @@ async def _trigger(
         definition = client.catalog.definition(wanted) if wanted else None
         params = read_params(pairs, source, definition)
         run = await client.start(workflow, params, idempotency_key=key, version=version, label=label)
-        try:
-            await run.accepted(_ACCEPTED_S)
-        except TimeoutError:
-            raise TimeoutError(
-                f"the start of {workflow!r}{' as ' + run.run_id if run.run_id else ''} lies on Kafka, but no engine "
-                f"has taken it within {_ACCEPTED_S:g} s; it runs as soon as one is there (`indegree engine`, "
-                "`indegree doctor`)"
-            ) from None
-        if follow:
-            if not now.out.json_lines:
-                now.out.line(run.run_id)
-            return await watch(client, run, now.out, definition=client.catalog.definition(run.version), timeout=timeout)
-        if wait:
-            await run.wait(timeout)
-        if now.out.json_lines:
-            now.out.value({"run_id": run.run_id, "workflow": run.workflow, "version": run.version, "state": run.state})
-        else:
+        now.run_id = run.run_id  # ours at once; with an idempotency key the engine says which run it is
+        people = not now.out.json_lines
+        if people and run.run_id:
             now.out.line(run.run_id)
+        begun = time.monotonic()
+        await _accepted(now, run, workflow, timeout if timeout is not None else _ACCEPTED_S)
+        if people and not now.run_id:
+            now.out.line(run.run_id)
+        now.run_id = run.run_id
+        left = None if timeout is None else max(0.0, timeout - (time.monotonic() - begun))
+        if follow:
+            return await watch(client, run, now.out, definition=client.catalog.definition(run.version), timeout=left)
+        if wait:
+            await run.wait(left)
+        if not people:
+            now.out.value({"run_id": run.run_id, "workflow": run.workflow, "version": run.version, "state": run.state})
         return BY_STATE[run.state] if wait else Exit.SUCCESS
 
 
+async def _accepted(now: Session, run: AsyncRun, workflow: str, within_s: float) -> None:
+    """Waits until an engine has taken the start, and says on stderr that it waits. Raises Refused, TimeoutError."""
+    begun = time.monotonic()
+    telling = asyncio.create_task(_tell_waiting(now, begun))
+    try:
+        await run.accepted(within_s)
+    except TimeoutError:
+        raise TimeoutError(
+            f"the start of {workflow!r}{' as ' + run.run_id if run.run_id else ''} lies on Kafka, but no engine has "
+            f"taken it within {within_s:g} s; it runs as soon as one is there (`indegree engine`, `indegree doctor`)"
+        ) from None
+    finally:
+        telling.cancel()
+
+
+async def _tell_waiting(now: Session, begun: float) -> None:
+    pause_s = _TELL_AFTER_S
+    while True:
+        await asyncio.sleep(pause_s)
+        now.out.note(f"no engine has taken it yet ({time.monotonic() - begun:.0f} s)")
+        pause_s = min(2 * pause_s, _TELL_EVERY_S)
+
+
 @contextlib.contextmanager
-def _goes_on(now: Session, run_id: str = "") -> Iterator[None]:
-    """Ctrl-C while somebody looks on: says that only the looking has ended."""
+def _goes_on(now: Session) -> Iterator[None]:
+    """Ctrl-C while somebody looks on: says that only the looking has ended, and how to look again."""
     try:
         yield
     except KeyboardInterrupt:
-        again = f"; look again with `indegree follow {run_id}`" if run_id else ""
-        now.out.note(f"stopped looking, the run goes on{again}")
+        if now.run_id:
+            now.out.note(f"stopped looking; run {now.run_id} goes on: `indegree follow {now.run_id}` looks again")
+        else:
+            now.out.note("stopped looking; what was started goes on: `indegree runs` lists it")
         raise
 
 
@@ -136,7 +164,8 @@ def follow(run_id: str | None, everything: bool, position: int, timeout: float |
         raise click.UsageError("name a run, or give --all")
     if run_id is None:
         return now.run(_follow_all(now, timeout))
-    with _goes_on(now, run_id):
+    check_beginning(run_id)
+    with _goes_on(now):
         return now.run(_follow(now, run_id, position, timeout))
 
 
@@ -144,21 +173,29 @@ async def _follow(now: Session, run_id: str, position: int, timeout: float | Non
     from .watching import watch
 
     async with now.client() as client:
+        run_id = now.run_id = await whole_run_id(now.settings, run_id)
         run = await client.run(run_id)
         definition = client.catalog.definition(run.version)
         return await watch(client, run, now.out, definition=definition, position=position, timeout=timeout)
 
 
 async def _follow_all(now: Session, timeout: float | None) -> int:
-    from .live import plain_line
+    from .telling import Teller
     from .watching import event_json
 
-    async with now.client() as client, asyncio.timeout(timeout):
-        async for event in client.follow_all():
-            if now.out.json_lines:
-                now.out.value(event_json(event))
-            else:
-                now.out.line(f"{event.run_id or '-':<43}  {plain_line(event)}")
+    teller = Teller()
+
+    async with now.client() as client:
+        try:
+            async with asyncio.timeout(timeout):
+                async for event in client.follow_all():
+                    if now.out.json_lines:
+                        now.out.value(event_json(event))
+                        continue
+                    for line in teller.lines(event):
+                        now.out.line(f"{event.run_id or '-':<38}  {line}")
+        except TimeoutError:
+            raise TimeoutError(f"stopped following after {timeout or 0:g} s; the runs go on") from None
     return Exit.SUCCESS
 
 
@@ -170,11 +207,13 @@ async def _follow_all(now: Session, timeout: float | None) -> int:
 def cancel(run_id: str, reason: str, no_wait: bool, timeout: float) -> int:
     """End a run: nothing more is started, what runs is stopped. Waits until it has ended."""
     now = session()
+    check_beginning(run_id)
     return now.run(_cancel(now, run_id, reason, wait=not no_wait, timeout=timeout))
 
 
 async def _cancel(now: Session, run_id: str, reason: str, *, wait: bool, timeout: float) -> int:
     async with now.client() as client:
+        run_id = await whole_run_id(now.settings, run_id)
         run = await client.run(run_id)
         if run.state in BY_STATE:
             raise InvalidStart(f"run {run_id} has already ended: {run.state}")
@@ -204,7 +243,11 @@ def show(run_id: str, history: bool) -> int:
 @click.command(cls=IndegreeCommand)
 @click.option("--workflow", default="", help="Only of this workflow.")
 @click.option(
-    "--state", default="", help="Only in this state.", type=click.Choice(["", *BY_STATE, "RUNNING"]), metavar="STATE"
+    "--state",
+    default="",
+    help="Only in this state.",
+    type=click.Choice(["", *BY_STATE, "RUNNING", "REFUSED"]),
+    metavar="STATE",
 )
 @click.option("--limit", type=int, default=20, show_default=True, help="At most so many.")
 @click.option("--since", default="", metavar="DURATION", help="Only those with news in the last 10m, 2h, 1d.")

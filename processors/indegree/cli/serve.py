@@ -10,13 +10,13 @@ It must never decide what a worker may run: only what it was given on the comman
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 
 import click
 
 from .output import Output
+from .process_log import set_up
 from .session import IndegreeCommand, session
 
 _LEVELS = ("debug", "info", "warning", "error")
@@ -28,15 +28,6 @@ _log_level = click.option(
     metavar="LEVEL",
     help="Of the log on stderr.",
 )
-
-
-def _logging(level: str) -> None:
-    logging.basicConfig(
-        level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr, force=True
-    )
-    for name in ("aiokafka", "faust", "mode", "aiohttp.access", "asyncio"):
-        if level != "debug":
-            logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @click.command(cls=IndegreeCommand)
@@ -58,7 +49,8 @@ def engine(name: str | None, port: int | None, ttl: float | None, queues: tuple[
     now = session()
     now.flags.update({key: value for key, value in _engine_flags(name, port, ttl).items() if value is not None})
     settings = now.settings
-    _logging(log_level)
+    now.say_where()
+    set_up(log_level)
     return run_engine(settings, queues=queues, ready=lambda address: _ready(now.out, settings.cluster, address))
 
 
@@ -104,9 +96,10 @@ def worker(
     if not modules and not commands and not allow_import:
         raise click.UsageError("give it modules (`indegree worker orders.flow`), --allow-import, or --commands")
     settings = now.settings
+    now.say_where()
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # modules are found as `python -m` finds them
-    _logging(log_level)
+    set_up(log_level)
     code: int = run_worker(
         settings,
         modules=list(modules),

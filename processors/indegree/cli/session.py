@@ -38,16 +38,24 @@ class Session:
         self.flags: dict[str, Any] = {}
         self.debug = False
         self.out = Output()
+        self.run_id = ""  # the run that is looked at, for what is said when somebody stops looking
         self._settings: Settings | None = None
+        self._said_where = False
 
     @property
     def settings(self) -> Settings:
-        """Loaded once; notes on where addresses come from go to stderr. Raises SettingsError."""
+        """Loaded once. Raises SettingsError."""
         if self._settings is None:
             self._settings = Settings.load(self.flags)
+        return self._settings
+
+    def say_where(self) -> None:
+        """Says on stderr, once, where the addresses come from if they were found and not set. Before the settings were
+        loaded there is nothing to say."""
+        if self._settings is not None and not self._said_where:
+            self._said_where = True
             for note in self._settings.notes:
                 self.out.note(note)
-        return self._settings
 
     @contextlib.asynccontextmanager
     async def client(self) -> AsyncIterator[AsyncClient]:

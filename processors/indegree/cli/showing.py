@@ -12,6 +12,7 @@ It must never say more than its source: the source is named under each answer.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +29,13 @@ from indegree.sdk.client_reading import open_reader, stretches
 
 from .coordination import ask_owner, owner_of, page_of, try_membership
 from .exits import Exit
-from .live import plain_line
+from .last_lines import last_lines
 from .output import clock, moment, short, span
+from .prefixes import check_beginning, whole_run_id
 from .session import Session
+from .telling import told
 from .unserved import unserved
-from .watching import event_json, plain
+from .watching import MOST_FAILED, event_json, plain, tell_failed
 
 _FIRST_STRETCH = 2_000  # records a partition; grows fourfold
 _MOST_TASKS = 200  # rows of `show` for people; --json has all
@@ -40,9 +43,10 @@ _MOST_TASKS = 200  # rows of `show` for people; --json has all
 
 async def show_run(now: Session, run_id: str, *, history: bool) -> int:
     """Prints one run. Raises RunNotFound, InvalidId, Unreachable."""
-    run_ids.time_of_run(run_id)
+    check_beginning(run_id)
     events: list[RunEvent] = []
     async with now.client() as client:
+        run_id = await whole_run_id(now.settings, run_id)
         if run_ids.partition_of_run(run_id) >= client.partitions:
             raise RunNotFound(f"run {run_id!r} names a partition that the cluster does not have ({client.partitions})")
         begun = time.monotonic()
@@ -70,7 +74,10 @@ async def show_run(now: Session, run_id: str, *, history: bool) -> int:
         if now.out.json_lines:
             _show_json(now, state, events if history else [], owner, source, waits)
         else:
-            _show_text(now, state, events if history else [], owner, source, waits)
+            failed = [task.id for task in state.tasks.values() if task.state == "FAILED"][:MOST_FAILED]
+            definition = client.catalog.definition(state.version) if state.version else None
+            printed = await last_lines(now.settings, run_id, definition, failed)
+            _show_text(now, state, events if history else [], owner, source, waits, printed)
     return Exit.SUCCESS
 
 
@@ -141,7 +148,13 @@ def _task_json(task: TaskView) -> dict[str, Any]:
 
 
 def _show_text(
-    now: Session, state: RunState, events: list[RunEvent], owner: str, source: str, waits: list[str]
+    now: Session,
+    state: RunState,
+    events: list[RunEvent],
+    owner: str,
+    source: str,
+    waits: list[str],
+    printed: Mapping[str, str],
 ) -> None:
     out = now.out
     refused = state.refused is not None
@@ -160,34 +173,34 @@ def _show_text(
         out.line()
         tasks = list(state.tasks.values())
         out.table(
-            ["task", "state", "attempts", "started", "took", "worker", "output or reason"],
+            ["task", "state", "took", "attempts", "output or reason", "started", "worker"],
             [
                 [
                     task.id,
                     task.state,
-                    task.attempts or "",
-                    clock(task.started_ms),
                     span(task.finished_ms - task.started_ms) if task.started_ms and task.finished_ms else "",
-                    short(task.worker, 28),
+                    task.attempts or "",
                     _outcome(task),
+                    clock(task.started_ms),
+                    task.worker,
                 ]
                 for task in tasks[:_MOST_TASKS]
             ],
+            whole=("task", "state"),
+            text=("output or reason",),
         )
         if len(tasks) > _MOST_TASKS:
             out.line(f"... and {len(tasks) - _MOST_TASKS} more tasks (`--json` has all)", "dim")
-    for task in state.tasks.values():
-        if task.error is not None and task.error.traceback and task.state == "FAILED":
-            out.line()
-            out.line(f"{task.id}, attempt {task.attempts}:", "red")
-            out.line("  " + task.error.traceback.rstrip().replace("\n", "\n  "), "dim")
+    for task in [task for task in state.tasks.values() if task.state == "FAILED"][:MOST_FAILED]:
+        out.line()
+        tell_failed(out, task, printed.get(task.id, ""))
     for text in waits:
         out.line()
         out.line(text, "yellow")
     if events:
         out.line()
-        for event in events:
-            out.line(f"{event.position:>5}  {plain_line(event)}")
+        for line in told(events):
+            out.line(line)
     out.note(f"source: {source}")
 
 
@@ -221,6 +234,11 @@ class _Found:
         return self._event
 
     @property
+    def started_ms(self) -> int:
+        """The time in its id; of a refused start with a bad id, when it was refused."""
+        return run_ids.time_of_run(self.run_id) if run_ids.is_run_id(self.run_id) else self.at_ms
+
+    @property
     def finished_ms(self) -> int:
         return self.event.time_ms if self.state in ENDED else 0
 
@@ -228,9 +246,8 @@ class _Found:
 async def list_runs(now: Session, *, workflow: str, state: str, limit: int, since: str) -> int:
     """Prints the runs with the newest records."""
     since_ms = int(time.time() * 1000) - parse_duration(since) if since else None
-    rows = sorted(await _recent(now, workflow, state, limit, since_ms), key=lambda run: run.run_id, reverse=True)[
-        :limit
-    ]
+    found = await _recent(now, workflow, state, limit, since_ms)
+    rows = sorted(found, key=lambda run: (run.started_ms, run.run_id), reverse=True)[:limit]
     if now.out.json_lines:
         for run in rows:
             now.out.value(
@@ -239,7 +256,7 @@ async def list_runs(now: Session, *, workflow: str, state: str, limit: int, sinc
                     "workflow": run.event.workflow,
                     "state": run.state,
                     "reason": run.event.reason if run.kind else "",
-                    "started_ms": run_ids.time_of_run(run.run_id),
+                    "started_ms": run.started_ms,
                     "finished_ms": run.finished_ms,
                 }
             )
@@ -247,18 +264,20 @@ async def list_runs(now: Session, *, workflow: str, state: str, limit: int, sinc
         now.out.note("no runs found" + (f" with news in the last {since}" if since else ""))
     else:
         now.out.table(
-            ["run", "workflow", "state", "started", "took", "reason"],
+            ["run", "state", "workflow", "took", "reason", "started"],
             [
                 [
-                    run.run_id,
-                    run.event.workflow,
+                    short(run.run_id, 100) or "(no id)",
                     run.state,
-                    moment(run_ids.time_of_run(run.run_id)),
-                    span(run.finished_ms - run_ids.time_of_run(run.run_id)) if run.finished_ms else "",
+                    run.event.workflow,
+                    span(run.finished_ms - run.started_ms) if run.finished_ms else "",
                     short(run.event.reason, 60) if run.kind else "",
+                    moment(run.started_ms),
                 ]
                 for run in rows
             ],
+            whole=("run", "state", "workflow"),
+            text=("reason",),
         )
     return Exit.SUCCESS
 
@@ -299,7 +318,8 @@ async def _read_back(
             known = earlier.get(record.key)
             if known is None:
                 run_id = record.key.decode("utf-8", "replace")
-                if run_ids.is_run_id(run_id) and (whole or kind.startswith("task.")):
+                listed = run_ids.is_run_id(run_id) or kind == "run.refused"
+                if listed and (whole or kind.startswith("task.")):
                     earlier[record.key] = _Found(run_id, kind if whole else "", record.value, record.timestamp)
             elif whole and not (known.kind and kind in ("run.refused", "run.accepted")):
                 known.kind, known.value, known.at_ms = kind, record.value, record.timestamp

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import click
 
-from indegree.stack import Stack, commands
+from indegree.stack import Stack, commands, read_addresses
 
 from .exits import Exit
 from .session import IndegreeGroup, session
+from .users import users
 
 
 @click.group(cls=IndegreeGroup)
@@ -75,10 +76,17 @@ def env(folder: Path) -> int:
 
 @stack.command()
 @_folder
-def down(folder: Path) -> int:
-    """Stop it; the data stays."""
-    code = _end(commands.down(folder))
-    return _status_json(folder) and code if session().out.json_lines else code
+@click.option("--purge", is_flag=True, help="Delete its data too, without asking.")
+def down(folder: Path, purge: bool) -> int:
+    """Stop it; the data stays, unless --purge."""
+    now = session()
+    if (addresses := read_addresses(folder.absolute())) is not None:
+        for text in now.run(users(addresses.kafka, addresses.etcd)):
+            now.out.note(
+                f"still in use by {text}: it will wait for a stack at the same addresses, or has to be stopped"
+            )
+    code = _end(commands.down(folder, purge=purge))
+    return _status_json(folder) and code if now.out.json_lines else code
 
 
 def _status_json(folder: Path) -> int:

@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-import click
-
-from indegree.events.definition import Definition
+from indegree.events.definition import Definition, Problem
 from indegree.events.spelling import did_you_mean
-from indegree.sdk.file import load
+from indegree.sdk.file import MAX_LOCATED_JSON_BYTES, load
+from indegree.sdk.file_yaml import read_yaml
 from indegree.sdk.workflow import Workflow
+
+from .problems import BadTarget
 
 FILES = (".yaml", ".yml", ".json")
 
@@ -37,10 +38,36 @@ class Target:
     module: str
     folder: Path
     notes: tuple[str, ...] = ()
+    file: Path | None = None
+
+    def unsupported(self) -> list[str]:
+        """What this release cannot run yet, each with its line where it stands in a file."""
+        found = self.definition.unsupported()
+        if self.file is None or not found:
+            return found
+        places = {task.id: place for place, task in enumerate(self.definition.tasks)}
+        paths = []
+        for name in found:
+            head, _, field = name.rpartition(".")
+            task_id = head.removeprefix("tasks.")
+            paths.append(f"tasks[{places[task_id]}].{field}" if head != task_id else name)
+        lines = lines_of(self.file, paths)
+        return [f"{name} (line {line})" if line else name for name, line in zip(found, lines, strict=True)]
+
+    def nulls(self) -> list[str]:
+        """A note for each parameter that is null when it is not given, though nobody said so."""
+        params = self.definition.params.values()
+        names = [parameter.name for parameter in params if not parameter.required and parameter.default is None]
+        lines = lines_of(self.file, [f"params.{name}" for name in names]) if self.file and names else [0] * len(names)
+        return [
+            (f"line {line}: " if line else "")
+            + f"parameter {name!r} has no default and is not required: it is null when not given"
+            for name, line in zip(names, lines, strict=True)
+        ]
 
 
 def load_targets(text: str) -> list[Target]:
-    """The workflows behind FILE or MODULE[:OBJECT]. Raises DefinitionError, and click.UsageError with the way out."""
+    """The workflows behind FILE or MODULE[:OBJECT]. Raises DefinitionError, and BadTarget with the way out."""
     path = Path(text)
     if path.suffix.lower() in FILES:
         return [read_file(path)]
@@ -50,32 +77,44 @@ def load_targets(text: str) -> list[Target]:
     if wanted:
         if wanted not in found:
             hint = did_you_mean(wanted, found) or (f"; it has {', '.join(found)}" if found else "")
-            raise click.UsageError(f"{name} has no workflow object {wanted!r}{hint}")
+            raise BadTarget(f"{name} has no workflow object {wanted!r}{hint}")
         found = {wanted: found[wanted]}
     if not found:
-        raise click.UsageError(
-            f'{name} holds no workflow: put one at its top level, such as orders = Workflow("orders")'
-        )
+        raise BadTarget(f'{name} holds no workflow: put one at its top level, such as orders = Workflow("orders")')
     unique = {id(value): value for value in found.values()}
     return [Target(value.definition(), module.__name__, folder) for value in unique.values()]
 
 
 def one_target(text: str) -> Target:
-    """Exactly one workflow. Raises click.UsageError where there are several."""
+    """Exactly one workflow. Raises BadTarget where there are several."""
     found = load_targets(text)
     if len(found) > 1:
         names = ", ".join(target.definition.id for target in found)
-        raise click.UsageError(f"{text} holds several workflows ({names}): name one as {text.partition(':')[0]}:OBJECT")
+        raise BadTarget(f"{text} holds several workflows ({names}): name one as {text.partition(':')[0]}:OBJECT")
     return found[0]
 
 
 def read_file(path: Path) -> Target:
-    """The workflow in a file. Raises DefinitionError with line and column, click.UsageError."""
+    """The workflow in a file. Raises DefinitionError with line and column, BadTarget."""
     try:
         definition, notes = load(path)
     except OSError as problem:
-        raise click.UsageError(f"{path}: {problem.strerror}") from None
-    return Target(definition, "", path.resolve().parent, tuple(str(note) for note in notes))
+        raise BadTarget(f"{path}: {problem.strerror}") from None
+    return Target(definition, "", path.resolve().parent, tuple(str(note) for note in notes), path)
+
+
+def lines_of(path: Path, paths: list[str]) -> list[int]:
+    """The line of each place in a workflow file, 0 where it is not known. Reads the file once more."""
+    try:
+        text = path.read_text("utf-8-sig")
+        document = read_yaml(text) if len(text) <= MAX_LOCATED_JSON_BYTES else None
+    except (OSError, ValueError):  # a JSON file that is no YAML, or it has gone
+        document = None
+    if document is None:
+        return [0] * len(paths)
+    if isinstance(document.value, list):
+        paths = [place.removeprefix("tasks") for place in paths]
+    return [document.locate(Problem(place, "")).line for place in paths]
 
 
 def _imported(name: str) -> tuple[ModuleType, Path]:
@@ -83,11 +122,9 @@ def _imported(name: str) -> tuple[ModuleType, Path]:
     folder = Path.cwd()
     if path.suffix == ".py":
         if not path.is_file():
-            raise click.UsageError(f"{name}: no such file")
+            raise BadTarget(f"{name}: no such file")
         if not path.stem.isidentifier():
-            raise click.UsageError(
-                f"{name}: a worker imports it by name, and {path.stem!r} is no Python name: rename it"
-            )
+            raise BadTarget(f"{name}: a worker imports it by name, and {path.stem!r} is no Python name: rename it")
         folder, name = path.resolve().parent, path.stem
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
@@ -95,15 +132,15 @@ def _imported(name: str) -> tuple[ModuleType, Path]:
         return importlib.import_module(name), folder
     except ModuleNotFoundError as problem:
         if problem.name is not None and (name == problem.name or name.startswith(problem.name + ".")):
-            raise click.UsageError(
+            raise BadTarget(
                 f"no file and no module {name!r} from {folder}: give a file such as flow.yaml or flow.py, or the "
                 "name of a module that can be imported from here"
             ) from None
-        raise click.UsageError(f"{name} cannot be imported: {problem}") from None
+        raise BadTarget(f"{name} cannot be imported: {problem}") from None
     except Exception as problem:
         if type(problem).__module__.startswith("indegree."):
             raise  # a workflow that is not valid says so itself
         last = traceback.extract_tb(problem.__traceback__)[-1]
-        raise click.UsageError(
+        raise BadTarget(
             f"{name} cannot be imported: {type(problem).__name__}: {problem} ({last.filename}, line {last.lineno})"
         ) from None

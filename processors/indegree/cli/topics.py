@@ -71,7 +71,7 @@ async def _topics(now: Session, queues: tuple[str, ...], *, create: bool, accept
             now.out.value(row)
     else:
         columns = ["topic", "partitions", "records", "writer", "reader", "key"]
-        now.out.table(columns, [[row[column] for column in columns] for row in rows])
+        now.out.table(columns, [[row[column] for column in columns] for row in rows], whole=("topic",))
     await admin.check_topics(now.settings, queues)
     now.out.note("partition counts and settings are as they must be")
     return Exit.SUCCESS
@@ -134,6 +134,8 @@ async def _list(now: Session, limit: int, since: str) -> int:
                 ]
                 for found in newest
             ],
+            whole=("offset", "from"),
+            text=("reason",),
         )
     return Exit.SUCCESS
 

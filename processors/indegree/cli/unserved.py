@@ -26,8 +26,8 @@ from indegree.v1.task_pb2 import Worker
 QUIET_MS = 10_000
 
 
-async def served_queues(settings: Settings) -> frozenset[str]:
-    """The queues that some worker serves now. Raises KafkaUnreachable, ClientError."""
+async def living_workers(settings: Settings) -> list[Worker]:
+    """The workers that were heard of lately. Raises KafkaUnreachable, ClientError."""
     heard: dict[bytes, tuple[Worker, int]] = {}
     async for record in read(settings, Topics(settings.cluster).workers):
         key = record.key or b""
@@ -36,12 +36,12 @@ async def served_queues(settings: Settings) -> frozenset[str]:
             with contextlib.suppress(DecodeError):  # anybody may write there: it is no worker, and `doctor` says so
                 heard[key] = (Worker.FromString(record.value), record.timestamp)
     now_ms = int(time.time() * 1000)
-    return frozenset(
-        queue.name
-        for worker, at_ms in heard.values()
-        if now_ms - at_ms < max(QUIET_MS, 3 * worker.interval_ms)
-        for queue in worker.queues
-    )
+    return [worker for worker, at_ms in heard.values() if now_ms - at_ms < max(QUIET_MS, 3 * worker.interval_ms)]
+
+
+async def served_queues(settings: Settings) -> frozenset[str]:
+    """The queues that some worker serves now. Raises KafkaUnreachable, ClientError."""
+    return frozenset(queue.name for worker in await living_workers(settings) for queue in worker.queues)
 
 
 async def unserved(settings: Settings, definition: Definition, ready: Collection[str]) -> list[str]:

@@ -3,7 +3,8 @@
 Why: one way to show a run, one exit code for how it ends.
 
 How: events come from `AsyncRun.follow`; on a terminal they feed a `RunView`, elsewhere each is printed as a line (or as
-JSON). While nothing comes, the owner is looked up now and then, so that a failover is seen.
+JSON). Beside it a `Lookout` says why nothing comes, and that the owner has changed. At the end, what failed is told
+with the last lines that it printed, which stand in the event log.
 
 It must never change the run: Ctrl-C stops looking, the run goes on, and we say so.
 """
@@ -12,22 +13,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from indegree.events import run_ids
 from indegree.events.definition import Definition
 from indegree.sdk.client_async import AsyncClient
-from indegree.sdk.client_events import RunEvent, StoredValue
+from indegree.sdk.client_events import RunEvent, StoredValue, TaskView
 from indegree.sdk.client_run import AsyncRun
 
-from .coordination import owner_of, try_membership
 from .exits import BY_STATE, Exit
-from .live import RunView, plain_line
+from .last_lines import last_lines
+from .live import RunView
+from .lookout import Lookout
 from .output import Output, short, span
+from .telling import Teller
 
-_OWNER_EVERY_S = 1.0
-_WARN_AFTER_S = 5.0
+MOST_FAILED = 5  # failed tasks that are told one by one
 
 
 def event_json(event: RunEvent) -> dict[str, Any]:
@@ -80,56 +81,60 @@ async def watch(
     """Shows the run until it ends; gives the exit code of its end. Raises Refused, TimeoutError, ProgressGap."""
     graph = definition.graph if definition is not None else None
     view = RunView(run.run_id, graph, console=out.console, title=run.workflow)
-    async with asyncio.timeout(timeout):
-        if out.live and position == 0:
-            with view:
-                aside = asyncio.create_task(_look_up_owner(client, run, view, hints))
+    drawn = out.live and position == 0
+    if not drawn:
+        view.remarks = out.note
+    lookout = Lookout(client.settings, view, definition, None if drawn else out.note)
+    teller = Teller()
+    try:
+        async with asyncio.timeout(timeout):
+            with view if drawn else contextlib.nullcontext():
+                aside = asyncio.create_task(lookout.go_on(lambda: run.run_id, hints))
                 try:
-                    async for event in run.follow():
-                        view.apply(event)
+                    async for event in run.follow(position):
+                        if position == 0:
+                            view.apply(event)
+                        if out.json_lines:
+                            out.value(event_json(event))
+                        elif not drawn:
+                            for line in teller.lines(event):
+                                out.line(line)
+                    view.status = ""
                 finally:
                     aside.cancel()
                     with contextlib.suppress(asyncio.CancelledError):
                         await aside
-        else:
-            async for event in run.follow(position):
-                if position == 0:
-                    view.apply(event)
-                if out.json_lines:
-                    out.value(event_json(event))
-                else:
-                    out.line(plain_line(event))
+    except TimeoutError:
+        raise TimeoutError(
+            f"run {run.run_id or 'without an id yet'} has not ended within {timeout or 0:.3g} s; it is {run.state} and "
+            f"goes on: `indegree follow {run.run_id}`"
+        ) from None
     if not out.json_lines:
-        closing(out, run, view)
+        closing(out, run, view, await last_lines(client.settings, run.run_id, definition, _failed(run.tasks)))
     return BY_STATE.get(run.state, Exit.SUCCESS)
 
 
-async def _look_up_owner(
-    client: AsyncClient, run: AsyncRun, view: RunView, hints: Callable[[RunView], None] | None
-) -> None:
-    while True:
-        if run.run_id:
-            partition = run_ids.partition_of_run(run.run_id)
-            owner = owner_of(await try_membership(client.settings), partition)
-            if owner and owner != view.owner:
-                if view.owner:
-                    view.note(f"owner of partition {partition}: {view.owner} -> {owner}")
-                view.owner = owner
-        if hints is not None:
-            hints(view)
-        await asyncio.sleep(_OWNER_EVERY_S)
+def _failed(tasks: Mapping[str, TaskView]) -> list[str]:
+    return [task.id for task in tasks.values() if task.state == "FAILED"][:MOST_FAILED]
 
 
-def closing(out: Output, run: AsyncRun, view: RunView) -> None:
-    """The last lines: how it ended, what failed and why, what came out."""
+def tell_failed(out: Output, task: TaskView, printed: str) -> None:
+    """Why one task failed: its error, the last lines that it printed, and where it was raised."""
+    out.line(f"{task.id} failed after {task.attempts} attempt(s): {task.error or task.reason}", "red")
+    for line in printed.splitlines():
+        out.line(f"  | {line}")
+    if task.error is not None and task.error.traceback:
+        out.line("  " + task.error.traceback.rstrip().replace("\n", "\n  "), "dim")
+
+
+def closing(out: Output, run: AsyncRun, view: RunView, printed: Mapping[str, str]) -> None:
+    """The last lines: how it ended, what failed and why, what came out. `printed`: last lines of failed tasks."""
     state = view.state
     failed = [task for task in run.tasks.values() if task.state == "FAILED"]
-    for task in failed[:5]:
-        out.line(f"{task.id} failed after {task.attempts} attempt(s): {task.error or task.reason}", "red")
-        if task.error is not None and task.error.traceback:
-            out.line("  " + task.error.traceback.rstrip().replace("\n", "\n  "), "dim")
-    if len(failed) > 5:
-        out.line(f"... and {len(failed) - 5} more failed tasks", "red")
+    for task in failed[:MOST_FAILED]:
+        tell_failed(out, task, printed.get(task.id, ""))
+    if len(failed) > MOST_FAILED:
+        out.line(f"... and {len(failed) - MOST_FAILED} more failed tasks", "red")
     results = [task for task in run.tasks.values() if task.state == "SUCCESS" and task.output is not None]
     for task in results[-3:] if len(results) > 6 else results:
         out.line(f"{task.id} -> {short(plain(task.output), 120)}", "dim")

@@ -20,7 +20,7 @@ from indegree.events import run_ids
 from indegree.events.definition import Definition
 from indegree.events.durations import format_duration
 from indegree.events.frames import Verdict
-from indegree.events.spelling import did_you_mean
+from indegree.events.spelling import did_you_mean, listing
 from indegree.sdk.client_async import AsyncClient, Deployed
 from indegree.sdk.client_errors import InvalidStart
 from indegree.v1.event_pb2 import Event
@@ -28,6 +28,7 @@ from indegree.v1.event_pb2 import Event
 from .eventlog import read_log
 from .exits import Exit
 from .output import moment, short
+from .problems import BadTarget
 from .session import IndegreeGroup, Session, session
 from .targets import FILES, load_targets, one_target
 
@@ -57,7 +58,8 @@ def check(targets: tuple[str, ...]) -> int:
         try:
             for target in load_targets(text):
                 definition = target.definition
-                missing = definition.unsupported()
+                missing = target.unsupported()
+                notes = [*target.notes, *target.nulls()]
                 if now.out.json_lines:
                     now.out.value(
                         {
@@ -67,12 +69,12 @@ def check(targets: tuple[str, ...]) -> int:
                             "version": definition.hash,
                             "tasks": len(definition.tasks),
                             "unsupported": missing,
-                            "notes": list(target.notes),
+                            "notes": notes,
                         }
                     )
                 else:
                     now.out.line(f"{text}: {definition.id} {definition.hash[:12]}, {len(definition.tasks)} tasks, ok")
-                for note in target.notes:
+                for note in notes:
                     now.out.note(f"{text}: {note}")
                 if missing:
                     code = Exit.USAGE
@@ -103,7 +105,7 @@ def fmt(target: str, write: bool) -> int:
     if write:
         path = Path(target)
         if path.suffix not in FILES[:2]:
-            raise click.UsageError(f"--write: {target} is no YAML file")
+            raise BadTarget(f"--write: {target} is no YAML file")
         path.write_text(text, "utf-8")
         now.out.note(f"{target}: written")
     elif now.out.json_lines:
@@ -202,6 +204,8 @@ async def _list(now: Session) -> int:
                 ]
                 for row in rows
             ],
+            whole=("workflow", "active"),
+            text=("label", "by"),
         )
     return Exit.SUCCESS
 
@@ -218,8 +222,8 @@ def _pick(client: AsyncClient, name: str, version: str = "", label: str = "") ->
     """A deployed definition. Raises InvalidStart with the way out."""
     catalog = client.catalog
     if name not in catalog.names():
-        hint = did_you_mean(name, catalog.names()) or "; `indegree workflow list` shows those of this cluster"
-        raise InvalidStart(f"unknown workflow {name!r}{hint}")
+        known = f"; this cluster has {listing(catalog.names())}" if catalog.names() else "; this cluster has none yet"
+        raise InvalidStart(f"unknown workflow {name!r}{known}{did_you_mean(name, catalog.names())}")
     wanted = catalog.resolve(name, version, label)
     if not wanted and not version and not label and catalog.versions(name):
         wanted = catalog.versions(name)[-1]  # none is active: the one published last
@@ -273,7 +277,9 @@ def _summary(now: Session, definition: Definition) -> None:
             rules.append(f"timeout {format_duration(task.timeout_ms)}")
         rows.append([task.id, ", ".join(task.depends_on), what, task.queue, ", ".join(rules)])
     out.line()
-    out.table(["task", "waits for", "does", "queue", "rules"], rows)
+    out.table(
+        ["task", "waits for", "does", "queue", "rules"], rows, whole=("task",), text=("waits for", "does", "rules")
+    )
 
 
 @workflow.command()
@@ -316,6 +322,8 @@ async def _history(now: Session, name: str) -> int:
                 ]
                 for row in rows
             ],
+            whole=("version", "active"),
+            text=("label",),
         )
     return Exit.SUCCESS
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from indegree.engine import join
 from indegree.engine.kinds import Kind
-from indegree.engine.plan import known_plan, plan_of
+from indegree.engine.plan import keep, known_plan, read_plan
 from indegree.engine.restore import apply_snapshot
 from indegree.engine.state import Attempt, OutboxEntry, Run, State
 from indegree.engine.states import (
@@ -41,7 +41,7 @@ from indegree.engine.states import (
     TERMINAL,
     IllegalTransition,
 )
-from indegree.events.definition import Definition
+from indegree.events.definition import DefinitionError
 
 if TYPE_CHECKING:
     from indegree.v1.event_pb2 import Event
@@ -348,7 +348,8 @@ def _record(state: State, event: Event) -> None:
         del state.parts[version]
         plan = known_plan(version)
         if plan is None:
-            plan = plan_of(Definition.from_canonical(zlib.decompress(b"".join(parts))))
-        if plan.version != version:
-            raise ValueError(f"the definition recorded as {version} has the hash {plan.version}: the log is corrupt")
+            try:
+                plan = keep(read_plan(version, b"".join(parts)))
+            except (DefinitionError, zlib.error) as error:
+                raise ValueError(f"the definition recorded as {version}: {error}; the log is corrupt") from None
         state.versions[version] = plan

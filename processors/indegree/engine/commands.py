@@ -4,7 +4,9 @@ Why: two people who deploy at once are judged in one place, the partition of the
 where the run lives. What lands elsewhere is forwarded, never dropped.
 
 How: a message carries its number in the sequence (source, target); what is not above the highest number received is a
-repeat of a sender that could not know, and is passed over. Its content is judged like one that landed here.
+repeat of a sender that could not know, and is passed over. Its content is judged like one that landed here. A number
+beyond the next one comes from no partition of ours (`out_of_order`): owners send in order, nothing behind what failed,
+and whoever sends again begins at the lowest number that was not acknowledged.
 
 It must never answer twice, and never leave a command without an answer on the progress topic.
 """
@@ -18,7 +20,7 @@ from indegree.engine.kinds import Kind
 from indegree.engine.plan import plan_of
 from indegree.engine.records import Builder, oversized
 from indegree.engine.starts import decide_start, forward, unknown
-from indegree.engine.state import WORKFLOWS
+from indegree.engine.state import WORKFLOWS, State
 from indegree.events.definition import Definition
 from indegree.events.run_ids import InvalidId, is_id, partition_of_key, partition_of_run
 from indegree.v1.trigger_pb2 import Activate, Cancel, Command, Deploy, Origin, PartitionMessage
@@ -56,6 +58,23 @@ def decide_command(
         case _:
             _refuse(draft, command, "", "the record holds no command: cancel, deploy or activate")
     return True
+
+
+def out_of_order(state: State, command: Command, partitions: int) -> str:
+    """Why a message between partitions is refused for its number; empty where it is not.
+
+    Taken as it is, it would have every later message of its source passed over as a repeat.
+    """
+    if command.WhichOneof("command") != "message" or command.message.source >= partitions:
+        return ""
+    source, number = command.message.source, command.message.number
+    following = state.received.get(source, 0) + 1
+    if number <= following:
+        return ""
+    return (
+        f"message {number} of partition {source} is not the next one, which is {following}: no partition of this "
+        "cluster has sent it; messages between partitions are not for others to write"
+    )
 
 
 def _refuse(draft: Draft, command: Command, run_id: str, reason: str) -> None:

@@ -24,7 +24,7 @@ from indegree.engine import decide, results
 from indegree.engine import snapshot as snapshots
 from indegree.engine.apply import apply
 from indegree.engine.bounds import text
-from indegree.engine.commands import decide_command
+from indegree.engine.commands import decide_command, out_of_order
 from indegree.engine.dispatch import BOUND, NEW, SENT, Dispatch
 from indegree.engine.draft import Draft
 from indegree.engine.effects import Effects
@@ -178,7 +178,9 @@ class PartitionCore:
         """A command. `definition`: for what it deploys or activates, or for the start that it forwards."""
 
         def decide_it() -> None:
-            if not decide_command(self._draft, self._builder, command, origin, definition):
+            if forged := out_of_order(self.state, command, self.partitions):
+                self._refuse(COMMANDS, origin.offset, forged)
+            elif not decide_command(self._draft, self._builder, command, origin, definition):
                 self.counters["repeated_messages"] += 1
 
         self._input(COMMANDS, origin.offset, decide_it)
@@ -217,17 +219,17 @@ class PartitionCore:
         The outbox entry says where it lies; whoever sends it to dead-letter reads its bytes again.
         """
 
-        def refuse() -> None:
-            draft = self._draft
-            why = text(reason)[: self.limits.reason_chars]
-            number = self.state.outbox_numbers.get(DEAD_LETTER, 0) + 1
-            draft.emit(Kind.INPUT_REFUSED, None, reason=why, topic=_TOPICS[topic], number=number, target=DEAD_LETTER)
-            letter = DeadLetter(
-                topic=_TOPICS[topic], partition=self.number, offset=offset, reason=why, time_ms=self.state.time_ms
-            )
-            draft.send(DEAD_LETTER, "dead-letter", letter.SerializeToString())
+        self._input(topic, offset, lambda: self._refuse(topic, offset, reason))
 
-        self._input(topic, offset, refuse)
+    def _refuse(self, topic: int, offset: int, reason: str) -> None:
+        draft = self._draft
+        why = text(reason)[: self.limits.reason_chars]
+        number = self.state.outbox_numbers.get(DEAD_LETTER, 0) + 1
+        draft.emit(Kind.INPUT_REFUSED, None, reason=why, topic=_TOPICS[topic], number=number, target=DEAD_LETTER)
+        letter = DeadLetter(
+            topic=_TOPICS[topic], partition=self.number, offset=offset, reason=why, time_ms=self.state.time_ms
+        )
+        draft.send(DEAD_LETTER, "dead-letter", letter.SerializeToString())
 
     def _input(self, topic: int, offset: int, decide_it: Callable[[], None]) -> None:
         if self._fault is not None:

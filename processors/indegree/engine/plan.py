@@ -6,16 +6,22 @@ through dataclasses that is slow, and copying it into runs is large.
 How: one column for each question, indexed by task. A plan is made once for each version and process (partitions share
 it) and is never changed afterwards.
 
+To read a definition of 100,000 tasks takes seconds. So `read_plan` does that alone: the shell calls it in a thread
+and keeps what it gives before the core asks for it; where nobody did so, the core reads it itself. The newest plans are
+kept, whether they are in use or not: the next takeover or start is not to wait for the same definition again.
+
 It must never hold anything of a run.
 """
 
 from __future__ import annotations
 
+import zlib
+from collections import OrderedDict
 from typing import Final
 from weakref import WeakValueDictionary
 
 from indegree.engine import join
-from indegree.events.definition import Definition
+from indegree.events.definition import MAX_DEFINITION_BYTES, Definition, DefinitionError, Problem
 from indegree.events.definition_model import RetryPolicy, TaskDefinition, TaskKind
 from indegree.events.expressions import Expression
 from indegree.events.graph import Graph
@@ -45,6 +51,7 @@ class Plan:
     run_timeout_ms: 0 for none
     unsupported: why this release cannot run it, or ""
     recipes:   how task records are made, by task: a cache that records.py fills
+    packed:    the definition as it stands on the log (zlib of its canonical form), None until it is needed
     defaults:  the bound parameters of a start that gives none: a cache that starts.py fills, None while unknown
     """
 
@@ -62,6 +69,7 @@ class Plan:
         "kinds",
         "n",
         "order",
+        "packed",
         "queue",
         "queue_timeout_ms",
         "recipes",
@@ -103,7 +111,14 @@ class Plan:
         self.run_timeout_ms: int = definition.timeout_ms or 0
         self.unsupported = _unsupported(definition)
         self.recipes: dict[int, object] = {}
+        self.packed: bytes | None = None
         self.defaults: bytes | None = None
+
+    def pack(self) -> bytes:
+        """`packed`, made where it is not known."""
+        if self.packed is None:
+            self.packed = zlib.compress(self.definition.canonical(), 6)
+        return self.packed
 
 
 def _unsupported(definition: Definition) -> str:
@@ -114,17 +129,46 @@ def _unsupported(definition: Definition) -> str:
     return f"not supported yet in this release: {', '.join(found[:5])}{more}; workflow {definition.id!r} cannot be run"
 
 
+def read_plan(version: str, packed: bytes, most: int = MAX_DEFINITION_BYTES) -> Plan:
+    """The plan of a definition as the log and the workflows topic hold it. Blocks for some 4 s with 100,000 tasks.
+
+    Changes nothing that is shared: it may run in a thread, and `keep` takes what it gives. `most`: bytes of canonical
+    form. Raises DefinitionError (also for content that does not have the hash `version`) and zlib.error.
+    """
+    text = zlib.decompressobj().decompress(packed, most + 1)
+    if len(text) > most:
+        raise DefinitionError([Problem("", f"it is larger than {most} bytes (limits.definition_bytes)")])
+    plan = Plan(Definition.from_canonical(text, version))
+    plan.packed = packed
+    return plan
+
+
 _PLANS: WeakValueDictionary[str, Plan] = WeakValueDictionary()
+_KEPT: OrderedDict[str, Plan] = OrderedDict()
+"""The plans that were made, or looked for by a recovery, last."""
+KEPT_TASKS: Final = 400_000
+"""Of these, in sum; each takes some 3 KB with its definition."""
+_KEPT_PLANS: Final = 256
 
 
 def plan_of(definition: Definition) -> Plan:
     """The plan of a definition: the same object for the same content hash, as long as anybody uses it."""
     plan = _PLANS.get(definition.hash)
-    if plan is None:
-        plan = _PLANS[definition.hash] = Plan(definition)
-    return plan
+    return keep(Plan(definition)) if plan is None else plan
 
 
 def known_plan(version: str) -> Plan | None:
     """The plan of a content hash if this process has it: a recovery need not parse a definition again."""
-    return _PLANS.get(version)
+    plan = _PLANS.get(version)
+    return None if plan is None else keep(plan)
+
+
+def keep(plan: Plan) -> Plan:
+    """The one plan of this version: from now on this, or the one that was there. It counts as the newest."""
+    plan = _PLANS.setdefault(plan.version, plan)
+    _KEPT[plan.version] = plan
+    _KEPT.move_to_end(plan.version)
+    tasks = sum(kept.n for kept in _KEPT.values())
+    while tasks > KEPT_TASKS or len(_KEPT) > _KEPT_PLANS:
+        tasks -= _KEPT.popitem(last=False)[1].n
+    return plan

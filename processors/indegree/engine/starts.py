@@ -15,7 +15,6 @@ It must never start a run of a version whose definition is not on this log: `rec
 from __future__ import annotations
 
 import hashlib
-import zlib
 from functools import lru_cache
 from typing import Any
 
@@ -276,7 +275,7 @@ def record(draft: Draft, plan: Plan) -> None:
     """Writes a version's definition to the log unless it stands there, in parts; large ones take several frames."""
     if plan.version in draft.state.versions:
         return
-    data = zlib.compress(plan.definition.canonical(), 6)
+    data = plan.pack()
     size = draft.limits.definition_part_bytes
     parts = max(1, -(-len(data) // size))
     for part in range(parts):

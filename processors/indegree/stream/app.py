@@ -27,10 +27,11 @@ from indegree.events import telemetry
 from indegree.events.admin import Cluster, ensure_topics
 from indegree.events.settings import Settings
 from indegree.events.topics import Topics
+from indegree.stream.actors import PartitionAgent
 from indegree.stream.engine import Engine, engine_id
 from indegree.stream.pages import add_pages
 from indegree.stream.preflight import etcd_answers, page_port
-from indegree.stream.transport import BatchSchema, PartitionAgent, Transport
+from indegree.stream.transport import BatchSchema, Transport
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,6 @@ topic only carries the answer.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import time
 import zlib
@@ -23,17 +22,19 @@ from typing import Any
 from aiokafka import TopicPartition
 from mode import Service
 
+from indegree.engine.plan import KEPT_TASKS, keep, read_plan
 from indegree.events import kafka
 from indegree.events.definition import Definition, DefinitionError
+from indegree.events.fetcher import Fetcher
 from indegree.events.settings import Settings
 from indegree.events.topics import Topics
+from indegree.stream import plans
 from indegree.v1.trigger_pb2 import Activate, Deploy, Start
 from indegree.v1.workflow_pb2 import DefinitionPart, VersionPointer
 
 log = logging.getLogger(__name__)
 
 _KEEP = 512  # definitions kept built; the bytes of all stay, so that any can be built again
-_LARGE = 64 * 1024  # compressed bytes from which a definition is built in a thread
 _RETRY_S = 1.0
 _Pointer = tuple[int, str]
 """When it was decided (owner's time), and the version."""
@@ -56,6 +57,7 @@ class Catalog(Service):
         self._parts: dict[str, dict[int, bytes]] = {}
         self._counts: dict[str, int] = {}
         self._built: OrderedDict[str, Definition] = OrderedDict()
+        self._built_tasks = 0  # of all of these
         self._bad: set[str] = set()  # complete, but not what their hash says
         self._active: dict[str, _Pointer] = {}
         self._labels: dict[tuple[str, str], _Pointer] = {}
@@ -80,13 +82,12 @@ class Catalog(Service):
     async def _find(self, what: Start | Deploy | Activate) -> Definition | None:
         version = self._version(what)
         parts = self._parts.get(version, {})
-        if version not in self._built and sum(map(len, parts.values())) > _LARGE and self._whole(version):
-            # seconds of work: not on the loop that renews the lease
-            definition = await asyncio.to_thread(self._build, version, dict(parts))
-            if definition is not None:
-                self._keep(version, definition)
-            else:
-                self._bad.add(version)
+        if version not in self._built and sum(map(len, parts.values())) > plans.LARGE and self._whole(version):
+            # seconds of work: not on the loop that renews the lease; and then the core's part of it is done as well
+            packed = b"".join(parts[i] for i in sorted(parts))
+            plan = await plans.prepare(version, packed, self._settings.limits.definition_bytes)
+            if plan is not None:
+                self._keep(version, plan.definition)
         return self.by_hash(version)
 
     def find(self, what: Start | Deploy | Activate) -> Definition | None:
@@ -112,9 +113,11 @@ class Catalog(Service):
         return parts is not None and len(parts) >= self._counts[version] and version not in self._bad
 
     def _keep(self, version: str, definition: Definition) -> None:
+        if version not in self._built:
+            self._built_tasks += definition.graph.n
         self._built[version] = definition
-        if len(self._built) > _KEEP:
-            self._built.popitem(last=False)
+        while len(self._built) > 1 and (len(self._built) > _KEEP or self._built_tasks > KEPT_TASKS):
+            self._built_tasks -= self._built.popitem(last=False)[1].graph.n
 
     def _version(self, what: Start | Deploy | Activate) -> str:
         if what.version:
@@ -156,15 +159,17 @@ class Catalog(Service):
             await kafka.start(asker, self._settings)
             begin = (await asker.beginning_offsets([self._tp]))[self._tp]
             await kafka.assign(client, {self._tp: begin})
+            fetcher = Fetcher(client, compacted=True)
+            fetcher.begin(self._tp, begin)
             self._ask.set()
             waiter = asyncio.ensure_future(self._ask.wait())
-            fetching = asyncio.ensure_future(client.getmany(timeout_ms=5000))
+            fetching = asyncio.ensure_future(fetcher.many(5000))
             try:
                 while not self.should_stop:
                     await asyncio.wait([waiter, fetching], return_when=asyncio.FIRST_COMPLETED)
                     if fetching.done():
                         self._take(fetching.result())
-                        fetching = asyncio.ensure_future(client.getmany(timeout_ms=5000))
+                        fetching = asyncio.ensure_future(fetcher.many(5000))
                     if waiter.done():
                         self._ask.clear()  # before the work: who asks during it is answered by the next round
                         as_of = time.monotonic()
@@ -173,7 +178,7 @@ class Catalog(Service):
                             await asyncio.wait([fetching], timeout=1)
                             if fetching.done():
                                 self._take(fetching.result())
-                                fetching = asyncio.ensure_future(client.getmany(timeout_ms=5000))
+                                fetching = asyncio.ensure_future(fetcher.many(5000))
                         self._current_as_of = as_of
                         self._answered.set()
                         waiter = asyncio.ensure_future(self._ask.wait())
@@ -221,15 +226,9 @@ class Catalog(Service):
             table[key] = pointer.time_ms, pointer.version
 
     def _build(self, version: str, parts: dict[int, bytes]) -> Definition | None:
-        limit = self._settings.limits.definition_bytes
         try:
-            inflate = zlib.decompressobj()
-            text = inflate.decompress(b"".join(parts[i] for i in range(len(parts))), limit + 1)
-            if len(text) > limit:
-                raise ValueError(f"it is larger than {limit} bytes (limits.definition_bytes)")
-            if hashlib.sha256(text).hexdigest() != version:
-                raise ValueError("its content does not have the hash that it is filed under")
-            return Definition.from_canonical(text)
+            packed = b"".join(parts[i] for i in range(len(parts)))
+            return keep(read_plan(version, packed, self._settings.limits.definition_bytes)).definition
         except (ValueError, KeyError, zlib.error, DefinitionError) as error:
             log.warning("definition %s of %s cannot be used: %s", version[:12], self._tp.topic, error)
             return None

@@ -7,7 +7,7 @@ partition is handed over while Kafka's clients still work), and gives each end o
 | --- | --- |
 | given away | nothing |
 | fenced, lease not proven, a frame of a newer format | only etcd may give it back, after a pause |
-| a damaged log, a position that Kafka does not have, three failed recoveries, a state that always fails | quarantine |
+| a damaged log, a position lost or unreadable, three failed recoveries, a state that always fails | quarantine |
 | Kafka or etcd away, a fault of ours | the stream starts anew after a backoff, from the log |
 """
 
@@ -37,6 +37,7 @@ from indegree.ownership.session import Session
 from indegree.stream.catalog import Catalog
 from indegree.stream.dispatch import Dispatcher
 from indegree.stream.fitness import Fitness
+from indegree.stream.holdings import Holdings
 from indegree.stream.live import EXTERNAL
 from indegree.stream.log import LogDamaged
 from indegree.stream.metrics import Metrics
@@ -48,7 +49,7 @@ from indegree.stream.retention import Retention
 from indegree.stream.services import Services
 from indegree.stream.spans import Spans
 from indegree.stream.takeover import Fenced, GivenAway
-from indegree.stream.transport import PositionLost
+from indegree.stream.transport import InputUnreadable, PositionLost
 from indegree.stream.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -98,6 +99,7 @@ class Engine(Service):
         self.dispatcher: Dispatcher
         self.services: Services
         self._etcd: Etcd | None = None
+        self._told = self._seen = Holdings()  # what the log said last, and what was there at the last look
 
     # -- starting and stopping
 
@@ -113,7 +115,7 @@ class Engine(Service):
             metadata={"kind": "engine", "pid": str(os.getpid())}, ttl_s=int(settings.engine.lease_ttl_s),
             warm_s=int(settings.engine.lease_ttl_s) / 2,
         )  # fmt: skip
-        outbound = Outbound(lambda: self.app.producer.kafka)
+        outbound = Outbound(lambda: self.app.producer.appender)
         outbound.learned = self._worker_news
         spans = Spans(self._tracer, self.topics) if self._tracer is not None else None
         self.dispatcher = Dispatcher(self.id, self.topics, self.workers, outbound, spans)
@@ -202,7 +204,7 @@ class Engine(Service):
             log.warning("partition %d is given back: %s: %s", number, kind, error)
             self.session.fenced(number)
             return True
-        if isinstance(error, (LogDamaged, PositionLost)):
+        if isinstance(error, (LogDamaged, PositionLost, InputUnreadable)):
             self.add_future(self._damaged(number, f"{kind}: {error}"))
             return True
         external = isinstance(error, EXTERNAL)
@@ -242,7 +244,7 @@ class Engine(Service):
                 del self.owned[part.number]
         grant = self.session.grant(part.number)
         if had and grant is not None and grant.ending is not None:
-            log.info("gave partition %d, epoch %d: %s", part.number, had, grant.ending.value)
+            log.debug("gave partition %d, epoch %d: %s", part.number, had, grant.ending.value)
 
     def _topics_changed(self, reason: str) -> None:
         """Every partition is given back, and none is taken any more (see `begin`)."""
@@ -259,6 +261,15 @@ class Engine(Service):
     def _worker_lost(self, instance: str) -> None:
         for part in list(self.owned.values()):
             part.worker_lost(instance)
+
+    @Service.timer(0.5)
+    async def _tell_holdings(self) -> None:
+        """One line for all that came and went, once nothing more comes or goes."""
+        now = Holdings.of((part.number, part.epoch) for part in self.owned.values() if part.serving)
+        if now == self._seen and now != self._told:
+            log.info("engine %s %s", self.id, now.since(self._told))
+            self._told = now
+        self._seen = now
 
     @Service.timer(1.0)
     async def _look(self) -> None:

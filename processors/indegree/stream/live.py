@@ -40,7 +40,7 @@ from indegree.stream.restarts import Restarts
 from indegree.stream.services import Services
 from indegree.stream.snapshots import Snapshots
 from indegree.stream.takeover import Fenced, LogShortened, Owned
-from indegree.stream.transport import Batch
+from indegree.stream.transport import Batch, InputsSkipped
 from indegree.v1.event_pb2 import Frame
 
 log = logging.getLogger(__name__)
@@ -161,6 +161,11 @@ class Live:
         records = batch.take()
         before = tuple(self.core.state.next)
         try:
+            if records and batch.begin > before[index]:
+                raise InputsSkipped(
+                    f"{batch.topic} partition {self.number}: inputs from {before[index]} to {batch.begin - 1} were not "
+                    "handed over; the partition reads again from there"
+                )
             self.core.begin(*self._clock.both_ms())
             self._news()
             if self._restarts.careful:
@@ -380,7 +385,7 @@ class Live:
         self._outbox.put([*outstanding.outbox, *self._early])
         self._early = []
         self._dispatch()
-        log.info(
+        log.debug(
             "partition %d serves: %d attempts had no start, %d sent again, %d messages sent again",
             self.number,
             len(outstanding.ready),
@@ -456,6 +461,7 @@ class Live:
         if self._timer is not None:
             self._timer.cancel()
         self._error = self._error or Fenced("given up")
+        self.ticket.end(self._error)
         self._services.dispatcher.leave(self)
         self._hearing.close()
         self._appends.stop()

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -178,8 +178,11 @@ class LogReader:
             )
         return end
 
-    async def read_until(self, stop: int, use: Callable[[Any], None]) -> int:
-        """Gives each record below offset `stop` to `use`, in order; returns how many. Yields every 5 ms."""
+    async def read_until(self, stop: int, use: Callable[[Any], Awaitable[None] | None]) -> int:
+        """Gives each record below offset `stop` to `use`, in order; returns how many. Yields every 5 ms.
+
+        What `use` returns, if anything, is awaited before the next record: for work that is too long for the loop.
+        """
         count, since = 0, time.monotonic()
         if self.at < stop:
             self._kafka.resume(self.tp)
@@ -189,7 +192,9 @@ class LogReader:
                 if record.offset >= stop:
                     self._kafka.seek(self.tp, stop)
                     break
-                use(record)
+                rest = use(record)
+                if rest is not None:
+                    await rest
                 count, self.at = count + 1, record.offset + 1
                 if time.monotonic() - since > YIELD_S:
                     await asyncio.sleep(0)

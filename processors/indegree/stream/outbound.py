@@ -6,6 +6,9 @@ one, in order. A caller is never blocked.
 
 Each caller has a `Ticket`, which counts what of its own is not yet acknowledged and reports a failure to it: an attempt
 whose record was not written would never run, so its partition has to start again from the log.
+
+What it must never do: send anything of a ticket that has failed or was given up. A later message would overtake the one
+that failed, and its receiver would then refuse that one, when the next owner sends it again, as a repeat.
 """
 
 from __future__ import annotations
@@ -15,12 +18,11 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
 
-from indegree.events import kafka
-from indegree.events.kafka import Record
+from indegree.events.appender import Appender
+from indegree.events.kafka import KafkaUnreachable, Record
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,10 @@ _ASK_AGAIN_S = 5.0
 
 
 class Ticket:
-    """What one ownership has under way. `failed` is called once, with the first error."""
+    """What one ownership has under way. `failed` is called once, with the first error.
+
+    `error`: why nothing of it is sent any more.
+    """
 
     def __init__(self, failed: Callable[[BaseException], None]) -> None:
         self.open = 0
@@ -53,6 +58,10 @@ class Ticket:
             self.error = error
             self._failed(error)
 
+    def end(self, error: BaseException) -> None:
+        """Its owner gives it up: what is not under way yet is dropped. Calls nobody."""
+        self.error = self.error or error
+
     async def idle(self) -> None:
         """Waits until all is acknowledged (or has failed: see `error`)."""
         await self._idle.wait()
@@ -69,10 +78,10 @@ class _Lane:
 
 
 class Outbound:
-    """See the module. `producer` gives the started producer; it may be a new one after a restart of the app."""
+    """See the module. `appender` gives the started appender; it may be a new one after a restart of the app."""
 
-    def __init__(self, producer: Callable[[], AIOKafkaProducer]) -> None:
-        self._producer = producer
+    def __init__(self, appender: Callable[[], Appender]) -> None:
+        self._appender = appender
         self._lanes: dict[tuple[str, int], _Lane] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
         self.learned: Callable[[], None] = lambda: None
@@ -104,8 +113,7 @@ class Outbound:
 
         To wait for a topic that nobody made would hold up its lane, and then end the partitions that sent to it.
         """
-        found = self._producer().client.cluster.partitions_for_topic(topic)
-        if found is not None and partition in found:
+        if self._appender().knows(topic, partition):
             return True
         if topic not in self._asking:
             self._asking[topic] = asyncio.ensure_future(self._ask(topic))
@@ -113,15 +121,12 @@ class Outbound:
 
     async def _ask(self, topic: str) -> None:
         try:
-            client = self._producer().client
-            await client.add_topic(topic)
-            await client.force_metadata_update()
-            if client.cluster.partitions_for_topic(topic):
+            if await self._appender().learn(topic):
                 self.learned()
             else:
                 log.warning("a worker reads topic %s, which does not exist: nothing is sent there", topic)
             await asyncio.sleep(_ASK_AGAIN_S)
-        except KafkaError as error:
+        except (KafkaError, KafkaUnreachable) as error:
             log.debug("asking for topic %s: %s", topic, error)
         finally:
             del self._asking[topic]
@@ -131,8 +136,12 @@ class Outbound:
             while lane.records:
                 records, parts = lane.records, lane.parts
                 lane.records, lane.parts = [], []
+                if any(ticket.error is not None for _, ticket, _ in parts):
+                    records, parts = self._living(records, parts)
+                    if not records:
+                        continue
                 try:
-                    futures = await kafka.append(self._producer(), lane.topic, lane.partition, records)
+                    futures = await self._appender().append(lane.topic, lane.partition, records)
                 except Exception as error:  # noqa: BLE001 - whatever it is, it goes to the partitions that asked for it
                     self.backlog -= len(records)
                     for count, ticket, _ in parts:
@@ -142,6 +151,24 @@ class Outbound:
                 _Settled(self, futures, parts)
         finally:
             lane.task = None
+
+    def _living(
+        self, records: list[Record], parts: list[tuple[int, Ticket, Done | None]]
+    ) -> tuple[list[Record], list[tuple[int, Ticket, Done | None]]]:
+        """Without the parts of tickets that have failed or were given up."""
+        kept: list[Record] = []
+        left: list[tuple[int, Ticket, Done | None]] = []
+        at = 0
+        for part in parts:
+            count, ticket, _ = part
+            if ticket.error is None:
+                kept += records[at : at + count]
+                left.append(part)
+            else:
+                self.backlog -= count
+                ticket.fail(ticket.error, count)
+            at += count
+        return kept, left
 
 
 class _Settled:
@@ -174,5 +201,5 @@ class _Settled:
                 ticket.fail(self.error, count)
             else:
                 ticket.done(count)
-                if done is not None:
+                if done is not None and ticket.error is None:  # done: so is all that was put before it
                     done()

@@ -6,7 +6,8 @@ and refuses what is not above it, so the order of one target must be kept, and a
 
 - target P: a message to partition P, on its `commands`;
 - WORKFLOWS: an active version or a label, on `workflows`;
-- DEAD_LETTER: a refused input. The entry only says where the record lies: its bytes are read again here.
+- DEAD_LETTER: a refused input. The entry only says where the record lies: its bytes are read again here, and cut where
+  they would not fit into one record beside our headers.
 
 What it must never do: produce an entry of a frame that is not acknowledged, or count one as sent before all below it
 are.
@@ -32,7 +33,9 @@ from indegree.stream.outbound import Outbound, Ticket
 from indegree.v1.workflow_pb2 import DeadLetter, VersionPointer
 
 _READ_S = 10.0
-_MARGIN = 16_384  # for our headers and those of the record
+_ROOM = MAX_RECORD_BYTES - 4_096  # for key, value and headers of a dead letter, ours among them
+_BESIDE = 65_536  # what the key, and the record's own headers, may keep of it where not all has room
+_FRAMING = 16  # bytes at most that a header takes beside its name and its value
 
 
 class Outbox:
@@ -151,14 +154,39 @@ class _Originals:
 
 
 def _letter(original: Any | None, letter: DeadLetter) -> Record:
+    """The record for dead-letter: the original one with our headers.
+
+    Its parts may have been as large as a record's limit together, or larger (their producer compressed them): what does
+    not fit is cut, and headers `indegree.cut`, `indegree.cut-key` (bytes that there were) and `indegree.cut-headers`
+    (how many were left out) say so.
+    """
     headers = list(dead_letter_headers(letter.topic, letter.partition, letter.offset, letter.reason))
     if original is None:
         return None, b"", headers
-    value, room = original.value or b"", MAX_RECORD_BYTES - _MARGIN - len(original.key or b"")
-    if len(value) > room:  # it filled a record by itself; with our headers it would be over the topic's limit
+    key, value, own = original.key, original.value or b"", list(original.headers)
+    room = _ROOM - _size(headers)
+    if len(key or b"") + len(value) + _size(own) <= room:
+        return key, value, [*own, *headers]
+    if key is not None and len(key) > _BESIDE:
+        headers.append(("indegree.cut-key", str(len(key)).encode()))
+        key = key[:_BESIDE]
+    kept, left = list[tuple[str, bytes]](), _BESIDE
+    for header in own:
+        left -= _size([header])
+        if left < 0:
+            break
+        kept.append(header)
+    if len(kept) < len(own):
+        headers.append(("indegree.cut-headers", str(len(own) - len(kept)).encode()))
+    room = _ROOM - _size(headers) - _size(kept) - len(key or b"") - 64
+    if len(value) > room:
         headers.append(("indegree.cut", str(len(value)).encode()))
         value = value[:room]
-    return original.key, value, [*original.headers, *headers]
+    return key, value, [*kept, *headers]
+
+
+def _size(headers: Iterable[tuple[str, bytes | None]]) -> int:
+    return sum(len(name.encode("utf-8", "replace")) + len(value or b"") + _FRAMING for name, value in headers)
 
 
 def _pointer_key(data: bytes) -> bytes:

@@ -151,7 +151,7 @@ class Partition:
         metrics.takeovers.inc()
         metrics.void.labels(str(self.number)).inc(recovery.rule.void)
         metrics.recovery_seconds.observe(seconds)
-        log.info(
+        log.debug(
             "owns partition %d epoch %d: replayed %d frames (%d void), %d runs, %d progress records to send again, "
             "%.0f ms since the grant%s",
             self.number,

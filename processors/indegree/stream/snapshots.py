@@ -94,7 +94,7 @@ class Snapshots:
         """The progress of so many frames is acknowledged: `begin` moves if it may. Asked before each frame."""
         if self._first is None or self._produced < 0 or produced < self._produced:
             return
-        log.info(
+        log.debug(
             "partition %d: recovery begins at offset %d from now on (was %d)",
             self._number,
             self._first.offset,

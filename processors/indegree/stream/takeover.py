@@ -21,7 +21,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from aiokafka import TopicPartition
@@ -32,15 +32,18 @@ from indegree.engine.core import PartitionCore
 from indegree.events.frames import FORMAT, InForce, Verdict
 from indegree.events.settings import Settings
 from indegree.ownership.grant import Grant
+from indegree.stream import plans
 from indegree.stream.clock import OwnerClock
 from indegree.stream.log import EventLog, LogDamaged, LogReader
 from indegree.stream.progress import NOWHERE, Position, position_of
-from indegree.v1.event_pb2 import Frame, RecoverFrom
+from indegree.v1.event_pb2 import Event, Frame, RecoverFrom
 from indegree.v1.progress_pb2 import Progress
 
 log = logging.getLogger(__name__)
 
 _TAIL = 4  # frames at the end that are asked where to begin
+_RECORDED = bytes([Event.KIND_FIELD_NUMBER << 3, Event.DEFINITION_RECORDED])
+"""Stands in each frame that holds such an event (and in some others): most frames need no look at their events."""
 _WARM_S = 0.05  # how often the tail is read while the earlier owner still holds the partition
 
 
@@ -71,12 +74,36 @@ class Recovery:
     last: Frame | None = None  # the last frame in force or announcement in force
     unsent: deque[tuple[Position, list[Progress]]] = field(default_factory=deque)  # of frames above `acknowledged`
 
-    def use(self, record: object) -> None:
-        """The next record of the log."""
+    def use(self, record: object) -> Awaitable[None] | None:
+        """The next record of the log. What it returns, if anything, is the rest of the work, to be awaited first."""
         try:
             frame = Frame.FromString(record.value)  # type: ignore[attr-defined]
         except (DecodeError, TypeError):
             raise LogDamaged(f"the record at offset {record.offset} of the event log is no frame") from None  # type: ignore[attr-defined]
+        if _RECORDED in record.value and (large := list(self._large(frame))):  # type: ignore[attr-defined]
+            return self._prepared(frame, large)
+        self._replay(frame)
+        return None
+
+    def _large(self, frame: Frame) -> Iterator[tuple[str, bytes]]:
+        """Definitions of which this frame has the last part, and that are too large to be read on the loop."""
+        known = {version: list(parts) for version, parts in self.core.state.parts.items()}
+        for event in frame.events:
+            if event.kind != Event.DEFINITION_RECORDED:
+                continue
+            parts = known.setdefault(event.version, [])
+            if event.part == 0:
+                parts.clear()
+            parts.append(event.data)
+            if len(parts) == event.parts and sum(map(len, parts)) > plans.LARGE:
+                yield event.version, b"".join(parts)
+
+    async def _prepared(self, frame: Frame, large: list[tuple[str, bytes]]) -> None:
+        for version, packed in large:
+            await plans.prepare(version, packed)
+        self._replay(frame)
+
+    def _replay(self, frame: Frame) -> None:
         self.frames += 1
         self.highest_epoch = max(self.highest_epoch, frame.epoch)
         verdict = self.rule.judge(frame)

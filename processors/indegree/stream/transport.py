@@ -7,11 +7,11 @@ How it works. `OwnedConsumer` assigns all partitions of all inputs to one aiokaf
 `assign` would drop every position, also of partitions that stay). To own a partition is to seek and resume, to lose
 it is to pause. One Faust message carries one fetched `Batch`; while a partition's stream is busy, what arrives joins
 the batch that waits, so that the next frame holds all of it (group commit). `OwnedConductor` routes a topic-partition
-to the one stream that owns its number. `PartitionAgent` runs one actor for each owned number, restarted by
-`PartitionSupervisor`.
+to the one stream that owns its number; actors.py runs those streams.
 
 What it must never do: leave fetched records unread in aiokafka (it then backs off the whole node: throttle by pausing);
-deliver a batch of an earlier ownership to a later one (see `Batch.void`); reset a position that Kafka does not have.
+deliver a batch of an earlier ownership to a later one (see `Batch.void`); reset a position that Kafka does not have;
+pass over a record (fetcher.py sees to that, and `Batch.begin` lets the partition check it).
 
 Private names of faust-streaming and aiokafka are used; tests/integration/test_stream_contract.py has a test for each.
 """
@@ -23,18 +23,18 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import ConsumerStoppedError, OffsetOutOfRangeError
 from faust import Schema
-from faust.agents import Agent
 from faust.transport.conductor import Conductor
 from faust.transport.consumer import Consumer
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
-from mode.supervisors import OneForOneSupervisor
 
 from indegree.events import kafka
+from indegree.events.appender import Appender
+from indegree.events.fetcher import Fetcher, damaged
 from indegree.events.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -44,22 +44,34 @@ FULL = 4_000
 _STOP_S = 2.0
 GETMANY_MS = 1_000
 """Longest wait for records; only bounds how soon a stop is seen."""
+UNREADABLE_TIMES = 10
+"""Failures in a row at one offset, by itself, after which its partition stops: half a second at least."""
 
 
 class PositionLost(Exception):
     """Kafka has no record at the position where a partition has to go on."""
 
 
+class InputUnreadable(Exception):
+    """The record where a partition has to go on is there, and this process cannot read it, however often it tries."""
+
+
+class InputsSkipped(Exception):
+    """A batch begins behind the position where its partition goes on: a fault of ours, seen before it does harm."""
+
+
 class Batch:
     """What was fetched from one topic-partition and not yet taken by its stream. Grows until it is taken.
 
     `records`: aiokafka records in order of offset; empty for a wake-up and for a batch that was voided.
+    `begin`: the offset behind what was handed over before; all that Kafka has from there on is in here.
     """
 
-    __slots__ = ("_resume", "records", "taken", "topic")
+    __slots__ = ("_resume", "begin", "records", "taken", "topic")
 
-    def __init__(self, topic: str, records: list[Any]) -> None:
+    def __init__(self, topic: str, records: list[Any], begin: int = 0) -> None:
         self.topic = topic
+        self.begin = begin
         self.records = records
         self.taken = False
         self._resume: Callable[[], None] | None = None
@@ -102,9 +114,11 @@ class OwnedConsumer(Consumer):
         settings: Settings = self.transport.settings
         self._channels: dict[TP, Any] = {}  # owned topic-partitions and the channel of the stream that owns each
         self._waiting: dict[TP, Batch] = {}  # the last batch handed to the stream
+        self._handed: dict[TP, int] = {}  # the offset behind what was handed to the stream
         self._held: set[TP] = set()  # paused for back-pressure by the stream itself
         self.kafka = kafka.consumer(settings, fetch_max_wait_ms=settings.engine.fetch_max_wait_ms)
         await kafka.start(self.kafka, settings)
+        self._fetcher = Fetcher(self.kafka, self._unreadable)
 
     async def subscribe(self, topics: Iterable[str]) -> None:
         """Faust's conductor calls this when it is ready, and again (45 s later) whenever a stream came or went."""
@@ -134,7 +148,8 @@ class OwnedConsumer(Consumer):
     def open(self, positions: Mapping[TP, int], channel: Any) -> None:
         """Begins to read: the batches of these topic-partitions go to `channel`, from these offsets on."""
         for tp, offset in positions.items():
-            self.kafka.seek(TopicPartition(*tp), offset)
+            self._fetcher.begin(TopicPartition(*tp), offset)
+            self._handed[tp] = offset
             self._channels[tp] = channel
             self._waiting.pop(tp, None)
         self.kafka.resume(*(TopicPartition(*tp) for tp in positions))
@@ -147,6 +162,7 @@ class OwnedConsumer(Consumer):
             batch = self._waiting.pop(tp, None)
             if batch is not None and not batch.taken:
                 batch.void()
+            self._fetcher.end(TopicPartition(*tp))
             self.kafka.pause(TopicPartition(*tp))
 
     def hold(self, tp: TP, held: bool) -> None:
@@ -192,21 +208,18 @@ class OwnedConsumer(Consumer):
     async def _drain_messages(self, fetcher: Any) -> None:
         while not (self.should_stop or fetcher.should_stop):
             try:
-                fetched = await self.kafka.getmany(timeout_ms=GETMANY_MS, max_records=FULL)
+                fetched = await self._fetcher.many(GETMANY_MS, FULL)
             except ConsumerStoppedError:
                 return
             except OffsetOutOfRangeError as error:
                 self._lost(error)
-                continue
-            except KafkaError as error:
-                log.warning("reading inputs: %s: %s; goes on", type(error).__name__, error)
-                await self.sleep(0.2)
                 continue
             fresh: list[tuple[TP, Batch]] = []  # all are known as waiting before the first is handed on: see read_up_to
             for kafka_tp, records in fetched.items():
                 tp = TP(*kafka_tp)
                 if tp not in self._channels or not records:
                     continue
+                begin, self._handed[tp] = self._handed[tp], records[-1].offset + 1
                 batch = self._waiting.get(tp)
                 if batch is not None and not batch.taken:
                     batch.records.extend(records)
@@ -214,7 +227,7 @@ class OwnedConsumer(Consumer):
                         batch.resume_when_taken(lambda tp=tp: self._resume(tp))  # type: ignore[misc]
                         self.kafka.pause(kafka_tp)
                     continue
-                batch = self._waiting[tp] = Batch(tp.topic, records)
+                batch = self._waiting[tp] = Batch(tp.topic, records, begin)
                 fresh.append((tp, batch))
             for tp, batch in fresh:
                 last = batch.records[-1] if batch.records else None
@@ -227,15 +240,34 @@ class OwnedConsumer(Consumer):
         """Stops the partitions whose position Kafka does not have; the others go on."""
         where: Mapping[Any, int] = error.args[0] if error.args and isinstance(error.args[0], Mapping) else {}
         for kafka_tp, offset in where.items():
-            tp = TP(*kafka_tp)
-            self.kafka.pause(kafka_tp)
-            channel = self._channels.get(tp)
-            if channel is not None:
-                channel._throw(
-                    PositionLost(
-                        f"{tp.topic} partition {tp.partition} has no record at offset {offset}, where to go on"
-                    )
-                )
+            self._stop_partition(
+                kafka_tp,
+                PositionLost(
+                    f"{kafka_tp.topic} partition {kafka_tp.partition} has no record at {offset}, where to go on"
+                ),
+            )
+
+    def _unreadable(self, kafka_tp: TopicPartition, offset: int, times: int, error: Exception) -> None:
+        """Stops the partition whose record cannot be read, after some tries; the others go on."""
+        if times < UNREADABLE_TIMES:
+            return
+        if not damaged(error):
+            self._stop_partition(kafka_tp, error)  # of the surroundings: it begins anew after a while
+            return
+        self._stop_partition(
+            kafka_tp,
+            InputUnreadable(
+                f"{kafka_tp.topic} partition {kafka_tp.partition} has a record at offset {offset} that cannot be read "
+                f"({type(error).__name__}: {error}): install what reads it on every engine, or restore the topic"
+            ),
+        )
+
+    def _stop_partition(self, kafka_tp: TopicPartition, error: Exception) -> None:
+        self.kafka.pause(kafka_tp)
+        self._fetcher.end(kafka_tp)
+        channel = self._channels.get(TP(*kafka_tp))
+        if channel is not None:
+            channel._throw(error)
 
     # -- what Faust asks of a consumer. Positions are in the event log: nothing of its committing and seeking is used
 
@@ -321,26 +353,21 @@ class OwnedConductor(Conductor):
 
 
 class OutputProducer(driver.Producer):
-    """Faust's producer, opened from our settings. Everything goes out through `indegree.stream.outbound`."""
+    """Faust's producer, as the service that holds our `Appender`: everything goes out through outbound.py."""
 
     mundane_level = "debug"
+    appender: Appender
 
-    def _new_producer(self, transactional_id: str | None = None) -> AIOKafkaProducer:
-        return kafka.producer(cast(Transport, self.transport).settings)
+    async def on_start(self) -> None:
+        self.appender = Appender(cast(Transport, self.transport).settings)
+        await self.appender.start()
+
+    async def flush(self) -> None:
+        """Whoever sent something waits for it by a ticket."""
 
     async def on_stop(self) -> None:
-        """Like Faust's, but within two seconds: a producer's stop waits for ever while Kafka is away."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            try:
-                await asyncio.wait_for(producer.stop(), _STOP_S)
-            except Exception as error:  # noqa: BLE001 - what is unsent is sent by the next owner, from the log
-                log.warning("the output producer is dropped: %s: %s", type(error).__name__, error)
-                await kafka.abandon(producer)
-
-    @property
-    def kafka(self) -> AIOKafkaProducer:
-        return self._ensure_producer()
+        """Within two seconds, also while Kafka is away: what is unsent is sent by the next owner, from the log."""
+        await self.appender.stop(_STOP_S)
 
 
 class Transport(driver.Transport):
@@ -351,80 +378,3 @@ class Transport(driver.Transport):
     def __init__(self, url: Any, app: Any, *, settings: Settings, inputs: tuple[str, ...], partitions: int) -> None:
         super().__init__(url, app)
         self.settings, self.inputs, self.partitions = settings, inputs, partitions
-
-
-class PartitionSupervisor(OneForOneSupervisor):
-    """Starts a crashed actor anew, at once and however often: the new body waits out its own backoff.
-
-    Faust's own gives up after 100 restarts in a second by ending the process, finds actors by an index that is wrong
-    once one has been removed, leaves a new actor unstarted (so that its next crash is seen 5 s late), and is deaf while
-    it restarts something.
-    """
-
-    mundane_level = "debug"
-
-    async def restart_services(self, services: list[Any]) -> None:
-        while self.replacement is not None:
-            crashed = [
-                service for service in self._services if service.started and not self.service_operational(service)
-            ]
-            if not crashed:
-                return
-            for service in crashed:
-                await self.restart_service(service)
-
-    async def restart_service(self, service: Any) -> None:
-        if service not in self._services or self.replacement is None:
-            return
-        new: Any = await self.replacement(service, 0)
-        if service not in self._services:  # given away meanwhile: the new one must not live
-            new.cancel()
-            return
-        new.supervisor = self
-        self._services[self._services.index(service)] = new
-        self._index.pop(service, None)
-        self._index[new] = 0
-        await new.maybe_start()
-
-
-class PartitionAgent(Agent):
-    """One actor per owned partition number; its stream carries that partition of every input topic. None at boot."""
-
-    mundane_level = "debug"
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs["supervisor_strategy"] = PartitionSupervisor
-        super().__init__(*args, **kwargs)
-
-    async def _on_start_supervisor(self) -> None:
-        await self.supervisor.start()
-
-    def tps(self, number: int) -> set[TP]:
-        return {TP(topic, number) for topic in self.get_topic_names()}
-
-    def actor(self, number: int) -> Any:
-        """The actor that runs the partition, or None."""
-        tps = self.tps(number)
-        return next(
-            (actor for actor in cast(Any, self.supervisor)._services if actor.active_partitions == tps),
-            None,
-        )
-
-    async def own(self, number: int) -> None:
-        """Starts the partition's actor. Returns at once; the actor's body takes over."""
-        actor = await self._start_one_supervised(None, self.tps(number))
-        cast(OwnedConductor, self.app.topics).open(cast(Any, actor).stream.channel)
-
-    async def disown(self, number: int) -> None:
-        """Ends the partition's actor and waits until its body has drained."""
-        actor = self.actor(number)
-        if actor is None:
-            return
-        cast(OwnedConsumer, self.app.consumer).close_partitions(
-            actor.active_partitions
-        )  # before the conductor forgets them
-        cast(OwnedConductor, self.app.topics).close(actor.stream.channel)
-        self.supervisor.discard(actor)  # first: the supervisor restarts an actor whose task has ended by an error
-        actor.cancel()  # ends the stream; the agent's body runs on to its end and drains
-        await actor.actor_task
-        self.add_future(actor.stop())  # mode's stop() sleeps 0.1 s and more; nobody needs to wait for it

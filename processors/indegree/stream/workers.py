@@ -22,6 +22,7 @@ from aiokafka.errors import KafkaError
 from mode import Service
 
 from indegree.events import kafka
+from indegree.events.fetcher import Fetcher
 from indegree.events.run_ids import is_name
 from indegree.events.settings import Settings
 from indegree.events.topics import Topics
@@ -106,11 +107,13 @@ class Workers(Service):
                     begin = (await client.beginning_offsets([tp]))[tp]
                     end = (await client.end_offsets([tp]))[tp]
                     await kafka.assign(client, {tp: begin})
+                    fetcher = Fetcher(client, compacted=True)
+                    fetcher.begin(tp, begin)
                     while not self.should_stop:
                         if not self.complete.is_set() and await client.position(tp) >= end:
                             self.complete.set()
                             self._changed()
-                        for records in (await client.getmany(timeout_ms=200)).values():
+                        for records in (await fetcher.many(200)).values():
                             for record in records:
                                 self.heard(record.key, record.value, live=record.offset >= end)
                         self.notice(client.last_poll_timestamp(tp))

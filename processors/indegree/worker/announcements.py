@@ -13,10 +13,10 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 
 from indegree.events import kafka
+from indegree.events.appender import Appender
 from indegree.events.topics import Topics
 from indegree.v1 import task_pb2
 from indegree.worker.senders import Senders
@@ -27,17 +27,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MAX_FAILURES = 20
+_AWAY = (kafka.KafkaUnreachable, KafkaConnectionError, KafkaTimeoutError, OSError)
 _AT_ONCE_S = 0.05  # "at once" is at most so often
 
 
 class Announcements:
     """Sends a worker's announcements."""
 
-    def __init__(
-        self, worker: Worker, producer: AIOKafkaProducer, partitions: dict[str, int], senders: Senders
-    ) -> None:
+    def __init__(self, worker: Worker, appender: Appender, partitions: dict[str, int], senders: Senders) -> None:
         self._worker = worker
-        self._producer = producer
+        self._appender = appender
         self._senders = senders
         self._topic = Topics(worker.settings.cluster).workers
         self._interval_s = worker.settings.worker.announce_s
@@ -59,15 +58,16 @@ class Announcements:
         self._wake.set()
 
     async def now(self) -> None:
-        """Sends one and waits for its acknowledgement, at most 10 seconds. Raises KafkaError, TimeoutError."""
-        await asyncio.wait_for(kafka.append_wait(self._producer, self._topic, 0, [self._record()]), 10.0)
+        """Sends one and waits for its acknowledgement, at most 10 seconds. Raises KafkaError,
+        KafkaUnreachable, TimeoutError."""
+        await asyncio.wait_for(self._appender.append_wait(self._topic, 0, [self._record()]), 10.0)
 
     async def leave(self) -> None:
         """The worker ends: engines need not wait for its timeout. Never raises."""
         await self.close()
         tombstone: kafka.Record = (self._worker.instance.encode(), None, ())
-        with contextlib.suppress(KafkaError, OSError, TimeoutError):
-            await asyncio.wait_for(kafka.append_wait(self._producer, self._topic, 0, [tombstone]), 5.0)
+        with contextlib.suppress(KafkaError, kafka.KafkaUnreachable, OSError, TimeoutError):
+            await asyncio.wait_for(self._appender.append_wait(self._topic, 0, [tombstone]), 5.0)
 
     async def close(self) -> None:
         """Ends the announcements."""
@@ -85,13 +85,13 @@ class Announcements:
             self._wake.clear()
             try:
                 # Not awaited to its end: one that hangs must not hold up the next.
-                await kafka.append(self._producer, self._topic, 0, [self._record()])
+                await self._appender.append(self._topic, 0, [self._record()])
                 failures = 0
-            except (KafkaError, OSError) as error:
+            except (KafkaError, kafka.KafkaUnreachable, OSError) as error:
                 log.warning("the worker could not announce itself: %s: %s", type(error).__name__, error)
-                failures += 1
+                failures += not isinstance(error, _AWAY)
                 if failures >= _MAX_FAILURES:
-                    raise  # a producer in a state that it cannot leave: somebody has to start the worker anew
+                    raise  # no absence of Kafka, and no single producer's fault: somebody has to look at it
             await asyncio.sleep(_AT_ONCE_S)
 
     def _wait_s(self) -> float:

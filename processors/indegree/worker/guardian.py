@@ -24,8 +24,8 @@ class Guardian:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
 
-    def watch(self, pid: int) -> None:
-        """From now on the group of `pid` must not outlive this process."""
+    def begin(self) -> None:
+        """To be called before a process is started: the guardian's own start takes longer than many a command."""
         if self._process is None:
             with contextlib.suppress(OSError):
                 self._process = subprocess.Popen(
@@ -35,6 +35,9 @@ class Guardian:
                     stderr=subprocess.DEVNULL,
                     start_new_session=True,
                 )
+
+    def watch(self, pid: int) -> None:
+        """From now on the group of `pid` must not outlive this process."""
         self._say(f"+{pid}\n")
 
     def forget(self, pid: int) -> None:

@@ -75,6 +75,9 @@ def _workflows(module: ModuleType, attribute: str) -> list[Workflow]:
     for part in attribute.split("."):
         found = getattr(found, part, None)
     if not isinstance(found, Workflow):
-        what = "has no such name" if found is None else f"it is a {type(found).__name__}"
-        raise CannotLoad(f"{module.__name__}:{attribute} is no workflow ({what})")
+        there = ", ".join(name for name, value in vars(module).items() if isinstance(value, Workflow))
+        hint = f"; its workflows are {there}" if there else "; it holds no workflow"
+        if found is None:
+            raise CannotLoad(f"module {module.__name__!r} has no {attribute!r}{hint}")
+        raise CannotLoad(f"{module.__name__}:{attribute} is no workflow, it is a {type(found).__name__}{hint}")
     return [found]

@@ -12,11 +12,11 @@ import contextlib
 import logging
 import time
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
 
 from indegree.events import kafka
+from indegree.events.appender import Appender
 from indegree.events.topics import MAX_RECORD_BYTES
 from indegree.v1.task_pb2 import Result
 from indegree.v1.value_pb2 import Error
@@ -44,8 +44,8 @@ def _replaced(result: Result, size: int) -> Result:
 class Outgoing:
     """The queue of results of one worker."""
 
-    def __init__(self, producer: AIOKafkaProducer, topic: str) -> None:
-        self._producer = producer
+    def __init__(self, appender: Appender, topic: str) -> None:
+        self._appender = appender
         self._topic = topic
         self._waiting: dict[int, list[kafka.Record]] = {}
         self._wake = asyncio.Event()
@@ -108,8 +108,8 @@ class Outgoing:
                 batch = _Batch(self, partition, records)
                 self._open.add(batch)
                 try:
-                    futures = await kafka.append(self._producer, self._topic, partition, records)
-                except (KafkaError, OSError, ValueError) as error:
+                    futures = await self._appender.append(self._topic, partition, records)
+                except (KafkaError, kafka.KafkaUnreachable, OSError, ValueError) as error:
                     self._again(batch, error)  # later: the way is open for the other partitions
                 else:
                     batch.follow(futures)

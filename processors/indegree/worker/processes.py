@@ -134,6 +134,7 @@ class Processes:
             with tempfile.TemporaryFile() as source:
                 source.write(stdin)
                 source.seek(0)
+                self._guardian.begin()
                 group = await ProcessGroup.start(
                     argv,
                     env=env,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _DEPLOY_AGAIN_S = 2.0
+_SUM_UP_S = 10.0
 # With several threads of pure Python code, the loop waits this long for the interpreter's lock (CPython's default is
 # 5 ms, a noticeable part of a hop).
 _SWITCH_S = 0.001
@@ -84,6 +85,22 @@ def _load(modules: Sequence[str], reload: bool) -> Loaded:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
+def summary(before: dict[str, int], now: dict[str, int]) -> str:
+    """`120 tasks in 10 s: 118 ok, 2 failed`; empty where none ended. What was handed back did not run."""
+    ended = {kind: count - before.get(kind, 0) for kind, count in now.items()}
+    counts = {
+        "ok": ended["succeeded"],
+        "failed": ended["error"] + ended["timeout"] + ended["worker_lost"],
+        "stopped": ended["stopped"],
+        "rejected": ended["rejected"],
+    }
+    total = sum(counts.values())
+    if not total:
+        return ""
+    parts = ", ".join(f"{count} {word}" for word, count in counts.items() if count or word in ("ok", "failed"))
+    return f"{total} task{'' if total == 1 else 's'} in {_SUM_UP_S:g} s: {parts}"
+
+
 class _Process:
     def __init__(
         self,
@@ -135,6 +152,7 @@ class _Process:
             if ready is not None:
                 ready(worker)
             tasks.append(asyncio.create_task(worker.wait()))
+            tasks.append(asyncio.create_task(self._sum_up()))
             if deploy and self._workflows:
                 tasks.append(asyncio.create_task(self._deploy(self._workflows)))
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -147,6 +165,17 @@ class _Process:
             await worker.stop()
             if page is not None:
                 await page.stop()
+
+    async def _sum_up(self) -> None:
+        """One line for the tasks of every ten seconds in which there were any."""
+        before = dict(self._worker.runner.tally.by_kind)
+        while True:
+            await asyncio.sleep(_SUM_UP_S)
+            now = dict(self._worker.runner.tally.by_kind)
+            words = summary(before, now)
+            if words:
+                log.info("ran %s", words)
+            before = now
 
     def _told(self) -> None:
         if self._stop.is_set():

@@ -21,12 +21,14 @@ from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType, TracebackType
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from indegree.events import kafka
 from indegree.events.admin import ensure_topics
+from indegree.events.appender import Appender
 from indegree.events.codec import Undecodable, decode_task
+from indegree.events.fetcher import Fetcher
 from indegree.events.settings import Settings
 from indegree.events.topics import Topics
 from indegree.v1.task_pb2 import Control, Task
@@ -78,7 +80,7 @@ class Worker:
         self.ready = False
         self._topics = Topics(settings.cluster)
         self._consumer: AIOKafkaConsumer | None = None
-        self._producer: AIOKafkaProducer | None = None
+        self._appender: Appender | None = None
         self._runner: Runner | None = None
         self._outgoing: Outgoing | None = None
         self._announcements: Announcements | None = None
@@ -135,13 +137,13 @@ class Worker:
 
     async def _start(self) -> None:
         settings = self.settings
-        self._producer = kafka.producer(settings)
-        await kafka.start(self._producer, settings)
+        self._appender = Appender(settings)
+        await self._appender.start()
         options = {"fetch_max_wait_ms": settings.worker.fetch_max_wait_ms, "max_poll_records": 5_000}
         self._consumer = kafka.consumer(settings, **options)
         await kafka.start(self._consumer, settings)
         partitions = await self._assign(self._consumer)
-        self._outgoing = Outgoing(self._producer, self._topics.results)
+        self._outgoing = Outgoing(self._appender, self._topics.results)
         self._runner = Runner(
             self.functions,
             self._outgoing.put,
@@ -151,13 +153,13 @@ class Worker:
             bounds=Bounds.of(settings),
             changed=self._changed,
         )
-        self._announcements = Announcements(self, self._producer, partitions, self._senders)
+        self._announcements = Announcements(self, self._appender, partitions, self._senders)
         capture.install()
         inheriting.install()
         spans.of_cluster(settings.cluster)
         self._failed = asyncio.get_running_loop().create_future()
         self._outgoing.start()
-        self._reader = asyncio.create_task(self._read(self._consumer, self._runner), name="indegree-worker-reader")
+        self._reader = asyncio.create_task(self._read(self._runner), name="indegree-worker-reader")
         self._reader.add_done_callback(self._part_ended)
         (await self._announcements.start()).add_done_callback(self._part_ended)
         self.ready = True
@@ -173,6 +175,10 @@ class Worker:
         mine = [TopicPartition(self._topics.tasks(queue), number) for queue, number in partitions.items()]
         ends = await consumer.end_offsets([*mine, TopicPartition(self._topics.control, 0)])
         await kafka.assign(consumer, ends)
+        # What cannot be read is left out. A task among it that was addressed to us is sent again when no start comes.
+        self._fetcher = Fetcher(consumer)
+        for tp, end in ends.items():
+            self._fetcher.begin(tp, end)
         return partitions
 
     async def wait(self) -> None:
@@ -196,7 +202,7 @@ class Worker:
         try:
             if self._runner is not None and self._announcements is not None:
                 self._runner.hand_back()
-                with contextlib.suppress(KafkaError, OSError, TimeoutError):
+                with contextlib.suppress(KafkaError, kafka.KafkaUnreachable, OSError, TimeoutError):
                     await self._announcements.now()
                 loop = asyncio.get_running_loop()
                 begun = loop.time()
@@ -225,33 +231,34 @@ class Worker:
             await self._runner.close()
             capture.uninstall()
             inheriting.uninstall()
-        for client in (self._consumer, self._producer):
-            if client is not None:
-                # A producer may wait for ever for a broker that is away (DESIGN section 5, trap 14).
-                with contextlib.suppress(TimeoutError, KafkaError, OSError):
-                    await asyncio.wait_for(client.stop(), 5.0)
+        if self._consumer is not None:
+            # A task of its own: while Kafka is away, aiokafka's stop() ends by the CancelledError of its own fetches.
+            stopping = asyncio.ensure_future(self._consumer.stop())
+            await asyncio.wait([stopping], timeout=5.0)
+            if not stopping.done():
+                stopping.cancel()
+            elif not stopping.cancelled():
+                stopping.exception()  # whatever it is, the consumer is not used any more
+        if self._appender is not None:
+            await self._appender.stop(5.0)
         if self._failed is not None and not self._failed.done():
             self._failed.set_result(None)
 
     # Reading -------------------------------------------------------------------------------------------------------
 
-    async def _read(self, consumer: AIOKafkaConsumer, runner: Runner) -> None:
+    async def _read(self, runner: Runner) -> None:
         control = self._topics.control
         me = self.instance
         key = me.encode()
         while True:
             try:
-                batches = await consumer.getmany(timeout_ms=1_000)
+                batches = await self._fetcher.many(1_000)
             except OffsetOutOfRangeError as error:
                 # Records were deleted before we read them (or the topic was made anew). Those addressed to us among
                 # them are sent again by their engines when no start comes.
                 for partition in error.args[0]:
                     log.warning("%s: our position is gone; reads on from what is there", partition)
-                    await consumer.seek_to_beginning(partition)
-                continue
-            except KafkaError as error:
-                log.warning("reading tasks: %s: %s; tries again", type(error).__name__, error)
-                await asyncio.sleep(0.5)
+                    await self._from_the_beginning(partition)
                 continue
             tasks: list[Task] = []
             for partition, records in batches.items():
@@ -268,6 +275,16 @@ class Worker:
                 capture.attribute_streams()
                 self._senders.heard(tasks)
                 runner.submit(tasks)
+
+    async def _from_the_beginning(self, tp: TopicPartition) -> None:
+        assert self._consumer is not None
+        try:
+            begin = await self._consumer.beginning_offsets([tp])
+        except (KafkaError, OSError) as error:
+            log.warning("reading %s: %s: %s; tries again", tp, type(error).__name__, error)
+            await asyncio.sleep(0.5)
+        else:
+            self._fetcher.begin(tp, begin[tp])
 
     def _task(self, value: bytes | None, runner: Runner) -> Task | None:
         if value is None:
