@@ -91,6 +91,11 @@ class OwnEtcd:
     def send(self, number: signal.Signals) -> None:
         assert self.process is not None
         self.process.send_signal(number)
+        if number == signal.SIGSTOP:  # kill() returns before every thread stands, and one may still answer a call
+            threads = Path(f"/proc/{self.process.pid}/task")
+            deadline = time.monotonic() + 5
+            while any((t / "stat").read_text().rpartition(")")[2].split()[0] != "T" for t in threads.iterdir()):
+                assert time.monotonic() < deadline, "etcd does not stand still"
 
     def kill(self) -> None:
         if self.process is not None:
