@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from pathlib import Path
 
+from aiokafka import AIOKafkaProducer
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from confluent_kafka import Producer as StockProducer
 
 from tests.conftest import SharedStack
@@ -82,5 +85,58 @@ def test_a_refused_record_with_a_large_key_or_header_is_buried_and_its_partition
             assert cuts == [["indegree.cut-key"], ["indegree.cut-headers"], ["indegree.cut"], []]
             road.wait_finished([*road.trigger("one", 3, 0), *road.trigger("one", 3, 1)])
             assert "starts anew" not in engine.words()
+    finally:
+        road.close()
+
+
+class RawName(str):
+    """A header's name that goes out as bytes which are no UTF-8, as a client in another language may write it."""
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        return b"\xff\xfe"
+
+
+async def produce_raw_header(bootstrap: str, topic: str, values: list[bytes], bad: int) -> None:
+    """One batch of these values; the one at index `bad` has a header whose name is not UTF-8."""
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
+    await producer.start()
+    try:
+        batch = producer.create_batch()
+        batch._builder = _DefaultRecordBatchBuilderPy(2, 0, 0, -1, -1, 0, 1_000_000)
+        for place, value in enumerate(values):
+            headers = [(RawName("x"), b"1")] if place == bad else []
+            assert batch.append(key=None, value=value, timestamp=None, headers=headers) is not None
+        batch.close()
+        await (await producer.send_batch(batch, topic, partition=0))
+    finally:
+        await producer.stop()
+
+
+def test_a_record_that_nobody_can_take_apart_is_refused_and_its_partition_goes_on(
+    stack: SharedStack, cluster_name: str, tmp_path: Path
+) -> None:
+    values = {"engine.progress_format": "json"}
+    road = Road(make_settings(stack.kafka, stack.etcd, cluster_name, 2, **values), tmp_path)
+    engine = road.engine()
+    try:
+        engine.wait_ready()
+        with HandWorker(road.settings):
+            road.deploy(ONE)
+            road.wait_finished([*road.trigger("one", 2, 0), *road.trigger("one", 2, 1)])
+            # given a batch whose second record has a header that is no text, and work before and behind it
+            before = road.trigger("one", 3, 0)
+            start = [json.dumps({"start": {"workflow": "one", "request_id": f"q{i}"}}).encode() for i in range(3)]
+            asyncio.run(produce_raw_header(stack.kafka, f"{cluster_name}.triggers", start, bad=1))
+            behind = [*road.trigger("one", 3, 0), *road.trigger("one", 3, 1)]
+            # then all other work ends, and what could not be had is on dead-letter with its place
+            assert set(road.wait_finished([*before, "q0", *behind]).values()) == {"SUCCESS"}
+            letters = wait_until(
+                lambda: found if len(found := list(road.read_all("dead-letter"))) == 2 else None, "two dead letters"
+            )
+            places = [dict(letter.headers()) for letter in letters]
+            assert [place["indegree.offset"] for place in places] == [b"6", b"7"]
+            assert all(b"cannot be taken apart" in place["indegree.reason"] for place in places)
+            assert set(engine.owned()) == {0, 1}
+        assert engine.stop() == 0
     finally:
         road.close()

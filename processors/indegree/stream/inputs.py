@@ -16,6 +16,7 @@ from indegree.events.definition import Definition
 from indegree.events.topics import RESULTS, TRIGGERS, Topics
 from indegree.events.trace import from_headers, root_of
 from indegree.stream.catalog import Catalog
+from indegree.stream.transport import Unreadable
 from indegree.v1.task_pb2 import Result
 from indegree.v1.trigger_pb2 import Activate, Command, Deploy, Origin, Start
 
@@ -58,6 +59,8 @@ class InputReader:
 
     async def read(self, index: int, record: Any) -> Decoded:
         """`record`: an aiokafka record of the input topic `index`. Raises CatalogUnreachable."""
+        if isinstance(record, Unreadable):
+            return Decoded(reason=record.reason)
         value: bytes | None = record.value
         if value is None:
             return _TOMBSTONE

@@ -127,7 +127,10 @@ class _Originals:
         self._near: dict[int, Any] = {}  # offset -> record, of the last fetch
 
     async def read(self, letter: DeadLetter) -> Any | None:
-        """The record, or None where Kafka does not have it any more. Raises TimeoutError after 10 s."""
+        """The record, or None where it cannot be had: Kafka has it no more, or nobody can take it apart.
+
+        Raises TimeoutError after 10 s.
+        """
         tp = TopicPartition(letter.topic, letter.partition)
         if tp == self._tp and letter.offset in self._near:
             return self._near[letter.offset]
@@ -138,12 +141,19 @@ class _Originals:
             await kafka.assign(self._client, {tp: letter.offset})
             self._tp = tp
         self._client.seek(tp, letter.offset)
+        most = 500
         async with asyncio.timeout(_READ_S):
             while True:
                 try:
-                    fetched = (await self._client.getmany(timeout_ms=500, max_records=500)).get(tp, [])
+                    fetched = (await self._client.getmany(timeout_ms=500, max_records=most)).get(tp, [])
                 except OffsetOutOfRangeError:
                     return None
+                except ValueError:  # see transport.Unreadable: this one, or one behind it
+                    if most == 1:
+                        return None
+                    most = 1
+                    self._client.seek(tp, letter.offset)
+                    continue
                 if fetched:
                     self._near = {record.offset: record for record in fetched}
                     return self._near.get(letter.offset)

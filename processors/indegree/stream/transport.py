@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -54,6 +55,22 @@ class PositionLost(Exception):
 
 class InputUnreadable(Exception):
     """The record where a partition has to go on is there, and this process cannot read it, however often it tries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Stands in a batch for a record that no client of ours can ever take apart (a header's name is not UTF-8).
+
+    It is refused like any other poison; its bytes cannot be had.
+    """
+
+    offset: int
+    reason: str
+    key: None = None
+    value: None = None
+    headers: tuple[()] = ()
+    timestamp: int = 0
+    timestamp_type: int = 0
 
 
 class InputsSkipped(Exception):
@@ -119,6 +136,8 @@ class OwnedConsumer(Consumer):
         self.kafka = kafka.consumer(settings, fetch_max_wait_ms=settings.engine.fetch_max_wait_ms)
         await kafka.start(self.kafka, settings)
         self._fetcher = Fetcher(self.kafka, self._unreadable)
+        self._refused: list[tuple[TopicPartition, Unreadable]] = []  # of this round, to be handed over
+        self._last_refused: dict[TopicPartition, int] = {}
 
     async def subscribe(self, topics: Iterable[str]) -> None:
         """Faust's conductor calls this when it is ready, and again (45 s later) whenever a stream came or went."""
@@ -214,6 +233,9 @@ class OwnedConsumer(Consumer):
             except OffsetOutOfRangeError as error:
                 self._lost(error)
                 continue
+            for kafka_tp, refused in self._refused:  # of these the fetcher had nothing else in this round
+                fetched.setdefault(kafka_tp, []).append(refused)
+            self._refused.clear()
             fresh: list[tuple[TP, Batch]] = []  # all are known as waiting before the first is handed on: see read_up_to
             for kafka_tp, records in fetched.items():
                 tp = TP(*kafka_tp)
@@ -248,8 +270,21 @@ class OwnedConsumer(Consumer):
             )
 
     def _unreadable(self, kafka_tp: TopicPartition, offset: int, times: int, error: Exception) -> None:
-        """Stops the partition whose record cannot be read, after some tries; the others go on."""
+        """Stops the partition whose record cannot be read, after some tries; the others go on.
+
+        A record that is malformed in itself is refused instead. aiokafka takes batches apart from their beginning, so
+        what stands behind it in the same batch (of the same producer) fails as well and is refused with it.
+        """
+        malformed = isinstance(error, ValueError)  # a header's name that is not UTF-8
+        if malformed and self._last_refused.get(kafka_tp) == offset - 1:
+            times = UNREADABLE_TIMES
         if times < UNREADABLE_TIMES:
+            return
+        if malformed:
+            self._last_refused[kafka_tp] = offset
+            reason = f"the record cannot be taken apart: {type(error).__name__}: {error}"
+            self._refused.append((kafka_tp, Unreadable(offset, reason)))
+            self._fetcher.step_over(kafka_tp)
             return
         if not damaged(error):
             self._stop_partition(kafka_tp, error)  # of the surroundings: it begins anew after a while
