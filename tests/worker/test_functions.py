@@ -217,7 +217,7 @@ async def test_permanent_is_recognised() -> None:
         assert (await b.run(call("bad"))).error.permanent
 
 
-async def test_cause_cycles_and_long_chains_end_with_a_mark() -> None:
+async def test_cause_cycles_and_long_chains_end_with_a_mark() -> None:  # CASES row 53
     def itself() -> None:
         e = ValueError("me")
         raise e from e
