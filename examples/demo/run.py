@@ -108,8 +108,7 @@ def ready(settings: Settings, processes: Processes, within_s: float = 40) -> Non
     async def all_there() -> bool:
         if await takeover.workers(settings) < 2:
             return False
-        logs = [await takeover.read(settings, p) for p in range(settings.topics.partitions)]
-        return all(log.owners for log in logs)
+        return all([await takeover.owners(settings, p) for p in range(settings.topics.partitions)])
 
     deadline = time.monotonic() + within_s
     while True:

@@ -22,8 +22,6 @@ class Takeover:
     """Of one partition. `owners`: (epoch, owner, when the broker took its announcement in ms since the epoch)."""
 
     owners: list[tuple[int, str, int]] = field(default_factory=list)
-    # Milliseconds since the epoch of each frame in force, by the broker's clock.
-    frames: list[int] = field(default_factory=list)
     # Trace id of each run that began here.
     traces: dict[str, str] = field(default_factory=dict)
     stale: int = 0
@@ -37,9 +35,19 @@ class Takeover:
 
 async def read(settings: Settings, partition: int) -> Takeover:
     """Reads the event log of one partition and the task topic. Blocks until their present ends."""
-    topics = Topics(settings.cluster)
+    out = await _read_log(settings, partition)
+    out.again = await _sent_again(settings, partition)
+    return out
+
+
+async def owners(settings: Settings, partition: int) -> list[tuple[int, str, int]]:
+    """The owners of a partition so far, by its log, as in `Takeover`."""
+    return (await _read_log(settings, partition)).owners
+
+
+async def _read_log(settings: Settings, partition: int) -> Takeover:
     out, rule = Takeover(), InForce()
-    tp = TopicPartition(topics.events, partition)
+    tp = TopicPartition(Topics(settings.cluster).events, partition)
     async with kafka.reading(settings, {tp: 0}) as reader:
         async for _, records in kafka.read_range(reader, await reader.end_offsets([tp])):
             for record in records:
@@ -48,15 +56,18 @@ async def read(settings: Settings, partition: int) -> Takeover:
                     case Verdict.ANNOUNCEMENT:
                         out.owners.append((frame.epoch, frame.owner, record.timestamp))
                     case Verdict.IN_FORCE:
-                        out.frames.append(record.timestamp)
                         for event in frame.events:
                             out.stale += event.kind == Event.RESULT_STALE
                             if event.kind == Event.RUN_STARTED:
                                 out.traces[event.run_id] = trace_id(event.traceparent)
                     case Verdict.VOID:
                         out.void += 1
+    return out
+
+
+async def _sent_again(settings: Settings, partition: int) -> int:
     sent: Counter[tuple[str, int, int, int]] = Counter()
-    queue = topics.tasks("default")
+    queue = Topics(settings.cluster).tasks("default")
     async with kafka.reading(settings, {}) as reader:
         count = await kafka.partition_count(reader, queue)
     positions = {TopicPartition(queue, p): 0 for p in range(count)}
@@ -66,8 +77,7 @@ async def read(settings: Settings, partition: int) -> Takeover:
                 task = Task.FromString(record.value or b"")
                 if task.partition == partition:
                     sent[task.run_id, task.task, task.generation, task.attempt] += 1
-    out.again = sum(times - 1 for times in sent.values())
-    return out
+    return sum(times - 1 for times in sent.values())
 
 
 async def workers(settings: Settings) -> int:
@@ -83,5 +93,5 @@ async def workers(settings: Settings) -> int:
 
 def owner(settings: Settings, partition: int) -> str:
     """Who owns the partition by its log, empty if nobody has yet."""
-    found = asyncio.run(read(settings, partition))
-    return found.owners[-1][1] if found.owners else ""
+    found = asyncio.run(owners(settings, partition))
+    return found[-1][1] if found else ""

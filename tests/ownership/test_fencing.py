@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indegree.ownership.fencing import Announcement, Intruder, Verdict, in_force, intruder, next_epoch, verdict
+from indegree.events import frames
+from indegree.events.frames import InForce
+from indegree.ownership.fencing import Announcement, Intruder, Verdict, intruder, next_epoch, verdict
+from indegree.v1.event_pb2 import Frame
 
 
 def announcement(epoch: int, offset: int, id: str = "x") -> Announcement:
@@ -14,10 +17,11 @@ def announcement(epoch: int, offset: int, id: str = "x") -> Announcement:
 
 
 def newest_in_force(log: list[Announcement]) -> Announcement | None:
-    newest = None
-    for candidate in log:
-        if in_force(candidate, newest):
-            newest = candidate
+    newest, rule = None, InForce()
+    for a in log:
+        frame = Frame(format=1, epoch=a.epoch, owner=a.owner, takeover_id=a.takeover_id.encode())
+        if rule.judge(frame) is frames.Verdict.ANNOUNCEMENT:
+            newest = a
     return newest
 
 

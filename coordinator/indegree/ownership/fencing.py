@@ -21,7 +21,7 @@ Why it is safe
     reads its announcement back with none newer behind it may act until the log shows a higher one; one that comes later
     is met by the offset of the next append, which is then not the expected one (see ``intruder``).
 
-Nothing here does IO or knows a frame's bytes: the caller reads, and asks.
+Nothing here does IO or knows a frame's bytes: the caller reads by the one rule (``indegree.events.frames``), and asks.
 """
 
 from __future__ import annotations
@@ -71,11 +71,6 @@ def next_epoch(seen: int) -> int:
     if seen < 0:
         raise ValueError(f"the highest epoch seen is {seen}, and epochs count from 1: pass 0 for an empty log")
     return seen + 1
-
-
-def in_force(candidate: Announcement, newest: Announcement | None) -> bool:
-    """Whether ``candidate``, read after ``newest`` (the newest in force before it), is in force."""
-    return newest is None or candidate.epoch > newest.epoch
 
 
 def verdict(mine: Announcement, newest: Announcement | None) -> Verdict:

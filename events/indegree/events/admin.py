@@ -41,10 +41,18 @@ class Cluster:
     """What was found: the partition count that keys are mapped by, and the ids of the topics that hold work.
 
     `topic_ids`: name to id; a topic whose id the brokers do not tell (before Kafka 2.8) is left out.
+    `recorded`: what stood under the key `cluster` then.
     """
 
     partitions: int
     topic_ids: dict[str, str] = field(default_factory=dict)
+    recorded: ClusterSettings = field(default_factory=ClusterSettings)
+
+
+def _described(settings: Settings, queues: Collection[str]) -> dict[str, Topic]:
+    """Full name to topic: the cluster's own, and the task topics of these queues."""
+    topics = Topics(settings.cluster)
+    return {**topics.all(), **{topics.tasks(queue): topics.describe(topics.tasks(queue)) for queue in queues}}
 
 
 def wanted_partitions(topic: Topic, settings: Settings) -> int:
@@ -81,7 +89,7 @@ async def ensure_topics(settings: Settings, queues: Collection[str] = ("default"
         if not is_name(queue):
             raise TopicFault(f"queue {queue!r}: a queue's name has a-z, 0-9 and '-', at most 100 characters")
     topics = Topics(settings.cluster)
-    names = {**topics.all(), **{topics.tasks(queue): topics.describe(topics.tasks(queue)) for queue in queues}}
+    names = _described(settings, queues)
     async with _client(settings) as client:
         present = set(await client.list_topics())
         missing = [name for name in names if name not in present]
@@ -144,7 +152,7 @@ async def check_topics(settings: Settings, queues: Collection[str] = ("default",
     `any_ids`: the ids that are recorded do not count.
     """
     topics = Topics(settings.cluster)
-    names = {**topics.all(), **{topics.tasks(queue): topics.describe(topics.tasks(queue)) for queue in queues}}
+    names = _described(settings, queues)
     recorded = await _recorded(settings)
     faults: list[str] = []
     async with _client(settings) as client:
@@ -155,7 +163,7 @@ async def check_topics(settings: Settings, queues: Collection[str] = ("default",
             for resource in response.resources:
                 configs[resource[3]] = {entry[0]: entry[1] for entry in resource[4]}
         ids = await identities(client._client, topics.of_work) or {}
-    cluster = Cluster(recorded.partitions or settings.topics.partitions)
+    cluster = Cluster(recorded.partitions or settings.topics.partitions, recorded=recorded)
     for name, topic in names.items():
         entry = found.get(name)
         if entry is None or entry["error_code"]:
@@ -222,7 +230,7 @@ async def _recorded(settings: Settings) -> ClusterSettings:
 
 async def _record_cluster(settings: Settings, cluster: Cluster, *, anew: bool = False) -> None:
     """Adds what is not recorded yet; `anew`: the ids of today count, whatever stands there."""
-    recorded = await _recorded(settings)
+    recorded = cluster.recorded
     wanted = ClusterSettings(partitions=cluster.partitions, format=1)
     older, newer = (recorded, cluster) if anew else (cluster, recorded)
     wanted.topic_ids.update({**older.topic_ids, **newer.topic_ids})

@@ -88,13 +88,18 @@ class Fetcher:
 
     def step_over(self, tp: TopicPartition) -> None:
         """Leaves out the record where it stands. A batch that cannot be read is left out one offset after the other."""
+        self._left_out[tp] = self._next[tp]
         offset = self._next[tp] + 1
         self.begin(tp, offset)
         self._failed[tp] = offset, 0  # most likely the same batch: it goes on one by one
         self._pause_s = _STEP_PAUSE_S
 
+    def behind_left_out(self, tp: TopicPartition, offset: int) -> bool:
+        """Whether the record before this one was left out: then both are most likely of one batch."""
+        return self._left_out.get(tp) == offset - 1
+
     def _leave_out(self, tp: TopicPartition, offset: int, times: int, error: Exception) -> None:
-        within = self._left_out.get(tp) == offset - 1  # most likely of the same batch
+        within = self.behind_left_out(tp, offset)
         if not damaged(error):
             if times == _TRIES:
                 log.warning("%s partition %d: %s: %s; tries again", *tp, type(error).__name__, error)
@@ -106,7 +111,6 @@ class Fetcher:
                 "%s partition %d is left out from offset %d on, as far as it cannot be read: %s: %s",
                 tp.topic, tp.partition, offset, type(error).__name__, error,
             )  # fmt: skip
-        self._left_out[tp] = offset
         self.step_over(tp)
 
     async def many(self, timeout_ms: int, max_records: int | None = None) -> dict[TopicPartition, list[Any]]:

@@ -29,8 +29,6 @@ MAX_YAML_BYTES = 8 * 1024 * 1024
 MAX_LOCATED_JSON_BYTES = 512 * 1024
 """JSON files up to this size get lines and columns in their errors (by a second, slow reading)."""
 
-SUFFIXES = (".yaml", ".yml", ".json")
-
 
 def load(path: str | os.PathLike[str]) -> tuple[Definition, list[Located]]:
     """The definition in a file, and notes about it (aliases of fields, ambiguous scalars).

@@ -127,7 +127,9 @@ def call(args: Sequence[str] | None = None) -> int:
         session.out.error(_usage(problem))
         return problem.exit_code
     except (click.Abort, KeyboardInterrupt):
-        return 130
+        from .exits import Exit
+
+        return Exit.INTERRUPTED
     except Exception as problem:
         if session.debug:
             raise

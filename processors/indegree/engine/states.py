@@ -46,7 +46,6 @@ TASK_STATES: Final = (
     "SKIPPED",
     "CANCELLED",
 )
-RUN_STATES: Final = ("PENDING", "RUNNING", "PAUSED", "SUCCESS", "FAILED", "CANCELLED")
 
 TRANSITIONS: Final[tuple[tuple[int, int, int], ...]] = (
     # from, event, to
@@ -96,7 +95,6 @@ ON_FAILED: Final = NEXT[Kind.TASK_FAILED]
 ON_SKIPPED: Final = NEXT[Kind.TASK_SKIPPED]
 ON_CANCELLED: Final = NEXT[Kind.TASK_CANCELLED]
 ON_REJECTED: Final = NEXT[Kind.TASK_REJECTED]
-ON_RETURNED: Final = NEXT[Kind.TASK_RETURNED]
 
 
 class IllegalTransition(RuntimeError):

@@ -25,6 +25,7 @@ from aiokafka.structs import RecordMetadata
 
 from indegree.engine.core import Effects
 from indegree.events.frames import FORMAT, NewerFormat
+from indegree.ownership.fencing import Intruder, intruder
 from indegree.stream.log import EventLog, LogDamaged, LogReader
 from indegree.stream.takeover import Fenced
 from indegree.v1.event_pb2 import Frame
@@ -204,7 +205,8 @@ class Appends:
                 raise NewerFormat(
                     f"a frame of format {frame.format} stands in the log; this release reads up to {FORMAT}"
                 )
-            if frame.owner and frame.seq == 0 and frame.epoch > self._epoch:
+            announces = bool(frame.owner) and frame.seq == 0
+            if intruder(self._epoch, frame.epoch, announces) is Intruder.FENCED:
                 raise Fenced(f"epoch {frame.epoch} of {frame.owner} stands in the log; ours was {self._epoch}")
         if offset >= 0:
             return offset

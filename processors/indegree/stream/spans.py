@@ -154,12 +154,13 @@ class PartitionSpans:
     def settled(self, effects: Effects) -> None:
         """A frame of ours is in force, with these effects. Never raises."""
         try:
-            for record in effects.progress:
+            records = effects.progress  # decoded anew at each call
+            for record in records:
                 if record.type == "run.accepted" and record.position and trace.sampled(record.traceparent):
                     run = self._core.run(record.run_id)
                     self._runs[record.run_id] = _Traced(run, record.traceparent, record.time_ms)
             self._queued(effects.ready)
-            for record in effects.progress:
+            for record in records:
                 if (traced := self._runs.get(record.run_id)) is None:
                     continue
                 if record.type in _ENDS:

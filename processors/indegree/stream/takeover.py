@@ -31,6 +31,7 @@ from google.protobuf.message import DecodeError
 from indegree.engine.core import PartitionCore
 from indegree.events.frames import FORMAT, InForce, Verdict
 from indegree.events.settings import Settings
+from indegree.ownership import fencing
 from indegree.ownership.grant import Grant
 from indegree.stream import plans
 from indegree.stream.clock import OwnerClock
@@ -72,6 +73,7 @@ class Recovery:
     closed: bool = False  # the last frame in force closes a graceful handover
     acknowledged: Position = NOWHERE  # the newest progress position that a frame in force names
     last: Frame | None = None  # the last frame in force or announcement in force
+    newest: fencing.Announcement | None = None  # in force, of those that were read
     unsent: deque[tuple[Position, list[Progress]]] = field(default_factory=deque)  # of frames above `acknowledged`
 
     def use(self, record: object) -> Awaitable[None] | None:
@@ -81,8 +83,8 @@ class Recovery:
         except (DecodeError, TypeError):
             raise LogDamaged(f"the record at offset {record.offset} of the event log is no frame") from None  # type: ignore[attr-defined]
         if _RECORDED in record.value and (large := list(self._large(frame))):  # type: ignore[attr-defined]
-            return self._prepared(frame, large)
-        self._replay(frame)
+            return self._prepared(frame, record.offset, large)  # type: ignore[attr-defined]
+        self._replay(frame, record.offset)  # type: ignore[attr-defined]
         return None
 
     def _large(self, frame: Frame) -> Iterator[tuple[str, bytes]]:
@@ -98,12 +100,12 @@ class Recovery:
             if len(parts) == event.parts and sum(map(len, parts)) > plans.LARGE:
                 yield event.version, b"".join(parts)
 
-    async def _prepared(self, frame: Frame, large: list[tuple[str, bytes]]) -> None:
+    async def _prepared(self, frame: Frame, offset: int, large: list[tuple[str, bytes]]) -> None:
         for version, packed in large:
             await plans.prepare(version, packed)
-        self._replay(frame)
+        self._replay(frame, offset)
 
-    def _replay(self, frame: Frame) -> None:
+    def _replay(self, frame: Frame, offset: int) -> None:
         self.frames += 1
         self.highest_epoch = max(self.highest_epoch, frame.epoch)
         verdict = self.rule.judge(frame)
@@ -114,6 +116,7 @@ class Recovery:
         if frame.HasField("progress"):
             self._acknowledge(position_of(frame.progress))
         if verdict is Verdict.ANNOUNCEMENT:
+            self.newest = fencing.Announcement(frame.epoch, frame.takeover_id.hex(), frame.owner, offset)
             self.core.replay(frame)
         else:
             self.events += len(frame.events)
@@ -291,23 +294,28 @@ async def _announce(
             raise Fenced("the lease is not proven")
         clock.not_before(recovery.core.state.time_ms)
         takeover_id = os.urandom(16)
-        epoch = max(recovery.highest_epoch, recovery.core.state.epoch) + 1
+        epoch = fencing.next_epoch(max(recovery.highest_epoch, recovery.core.state.epoch))
         closed = recovery.closed
         frame = _announcement(recovery, epoch, owner, takeover_id, clock.now_ms())
         async with asyncio.timeout(timeout_s):
             metadata = await (await event_log.send(frame.SerializeToString()))
         clock.acknowledged(metadata.timestamp)
         await _read(reader, recovery, max(await reader.end(), metadata.offset + 1))
-        if recovery.rule.takeover_id == takeover_id:
-            recovery.closed = closed
-            return Owned(
-                recovery, event_log, clock, epoch, reader.at, takeover_id.hex(), (time.monotonic() - since) * 1000, []
-            )
-        if recovery.rule.epoch > epoch:
-            raise Fenced(f"epoch {recovery.rule.epoch} of {recovery.rule.owner} stands behind our epoch {epoch}")
-        log.info(
-            "partition %d: epoch %d was taken by %s; announces again", reader.tp.partition, epoch, recovery.rule.owner
-        )
+        mine = fencing.Announcement(epoch, takeover_id.hex(), owner, metadata.offset)
+        match fencing.verdict(mine, recovery.newest):
+            case fencing.Verdict.WON:
+                recovery.closed = closed
+                silent_ms = (time.monotonic() - since) * 1000
+                return Owned(recovery, event_log, clock, epoch, reader.at, mine.takeover_id, silent_ms, [])
+            case fencing.Verdict.LOST:
+                raise Fenced(f"epoch {recovery.rule.epoch} of {recovery.rule.owner} stands behind our epoch {epoch}")
+            case fencing.Verdict.AGAIN:
+                log.info(
+                    "partition %d: epoch %d was taken by %s; announces again",
+                    reader.tp.partition,
+                    epoch,
+                    recovery.rule.owner,
+                )
 
 
 def _announcement(recovery: Recovery, epoch: int, owner: str, takeover_id: bytes, time_ms: int) -> Frame:

@@ -137,7 +137,6 @@ class OwnedConsumer(Consumer):
         await kafka.start(self.kafka, settings)
         self._fetcher = Fetcher(self.kafka, self._unreadable)
         self._refused: list[tuple[TopicPartition, Unreadable]] = []  # of this round, to be handed over
-        self._last_refused: dict[TopicPartition, int] = {}
 
     async def subscribe(self, topics: Iterable[str]) -> None:
         """Faust's conductor calls this when it is ready, and again (45 s later) whenever a stream came or went."""
@@ -276,12 +275,9 @@ class OwnedConsumer(Consumer):
         what stands behind it in the same batch (of the same producer) fails as well and is refused with it.
         """
         malformed = isinstance(error, ValueError)  # a header's name that is not UTF-8
-        if malformed and self._last_refused.get(kafka_tp) == offset - 1:
-            times = UNREADABLE_TIMES
-        if times < UNREADABLE_TIMES:
+        if times < UNREADABLE_TIMES and not (malformed and self._fetcher.behind_left_out(kafka_tp, offset)):
             return
         if malformed:
-            self._last_refused[kafka_tp] = offset
             reason = f"the record cannot be taken apart: {type(error).__name__}: {error}"
             self._refused.append((kafka_tp, Unreadable(offset, reason)))
             self._fetcher.step_over(kafka_tp)

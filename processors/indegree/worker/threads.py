@@ -19,9 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
 
-from indegree.v1.task_pb2 import Result
 from indegree.worker.attempt import Attempt, Phase
 from indegree.worker.bounds import Bounds
 from indegree.worker.completions import Completions
@@ -33,10 +31,6 @@ _BLOCKED_S = 0.02
 _SLOW_S = 0.002
 # So many slow calls one after the other make a function known to be slow: one may be the scheduler's doing.
 _SLOW_CALLS = 3
-
-
-class _Perform(Protocol):
-    def __call__(self, attempt: Attempt, worker: str, bounds: Bounds, /) -> Result: ...
 
 
 class _Thread:
