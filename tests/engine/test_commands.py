@@ -136,14 +136,6 @@ def test_a_cancel_that_lands_elsewhere_goes_to_the_run() -> None:
     assert next(p for p in there.progress if p.type == "command.accepted").request_id == "q"
 
 
-@pytest.mark.parametrize("command", [Pause(run_id="r"), Signal(run_id="r"), Rerun(run_id="r")])
-def test_commands_of_a_later_release_are_refused(command: Pause | Signal | Rerun) -> None:
-    road = Road()
-    name = type(command).__name__.lower()
-    road.command(Command(request_id="q", **{name: command}))
-    assert last(road) == ("command.refused", "q", f"{name} is not served in this release")
-
-
 def test_a_message_in_a_message_is_not_followed() -> None:
     road = Road(0, 2)
     inner = PartitionMessage(source=1, number=9, start=ForwardedStart(start=Start(workflow="w")))
@@ -248,12 +240,6 @@ def test_a_deploy_of_what_was_not_published_is_refused(definition: Definition | 
     road.command(Command(request_id="q", deploy=Deploy(workflow="w", version=ONE.hash)), definition)
     assert "does not lie on the workflows topic: publish it" in last(road)[2]
 
-
-def test_a_deploy_of_an_unsupported_feature_is_refused() -> None:
-    later = Definition.from_normal({"id": "w", "tasks": [{"id": "x", "wait_for": {"delay": "1s"}}]})
-    road = Road()
-    deploy(road, later)
-    assert "not supported yet in this release: tasks.x.wait_for" in last(road)[2]
 
 
 def test_a_deploy_is_judged_on_the_partition_of_the_workflows_name() -> None:

@@ -271,12 +271,13 @@ def test_kinds_are_those_of_the_contract() -> None:
 @pytest.mark.parametrize("state", range(len(TASK_STATES)))
 def test_every_legal_transition_is_made_and_every_illegal_one_raises(kind: int, state: int) -> None:
     road = Road()
-    run_id = road.start(workflow({"id": "a"}, {"id": "b", "depends_on": ["a"]}))
+    mapped = {"foreach": [1]} if kind == Kind.TASK_EXPANDED else {}
+    run_id = road.start(workflow({"id": "a", **mapped}, {"id": "b", "depends_on": ["a"]}))
     run = road.core.run(run_id)
     assert run is not None
     run.states[0] = state
     legal = {(old, k): new for old, k, new in TRANSITIONS}
-    fields = {"attempt": 2, "due_ms": road.now, "worker": "w", "reason": "condition"}
+    fields = {"attempt": 2, "due_ms": road.now, "worker": "w", "reason": "condition", "total": 1}
     if (state, kind) not in legal:
         assert NEXT[kind][state] == ILLEGAL
         if kind == Kind.TASK_RETURNED:

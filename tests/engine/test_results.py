@@ -178,11 +178,19 @@ def test_a_result_too_large_fails_that_task_only_and_names_the_limit() -> None: 
     assert road.state(run) == "FAILED"
 
 
-def test_an_output_by_reference_is_refused_with_a_clear_reason() -> None:
+def test_an_output_by_reference_beyond_the_limit_fails_its_task() -> None:
     road = Road()
     road.start(workflow({"id": "a"}))
-    road.say(road.task("a"), Result.SUCCEEDED, output=Value(reference=Reference(size=5_000_000)))
-    assert "payloads topic, which is not supported" in road.last("a").reason
+    reference = Reference(parts=200, size=100_000_000, sha256=b"x" * 32)
+    road.say(road.task("a"), Result.SUCCEEDED, output=Value(reference=reference))
+    assert road.last("a").reason.startswith("result too large: 100000000 > 67108864 bytes (limits.payload_bytes)")
+
+
+def test_an_output_by_reference_without_a_digest_is_refused() -> None:
+    road = Road()
+    road.start(workflow({"id": "a"}))
+    road.say(road.task("a"), Result.SUCCEEDED, output=Value(reference=Reference(parts=1, size=5)))
+    assert "without parts, size or digest" in road.last("a").reason
 
 
 @pytest.mark.parametrize("data", [b"NaN", b"{", b"\xff", b'{"a":1,"a":2}', b"[" * 2_000, b"1e999", b"\xef\xbb\xbf1"])

@@ -86,12 +86,6 @@ def test_a_start_that_cannot_run_is_refused_with_the_value_and_the_way_out(
     assert [road.state(run) for run in healthy] == ["SUCCESS"] * 10
 
 
-def test_features_of_a_later_release_are_refused_by_name() -> None:
-    road = Road()
-    road.start(Definition.from_normal({"id": "w", "tasks": [{"id": "x", "wait_for": {"delay": "1s"}}]}))
-    assert "not supported yet in this release: tasks.x.wait_for" in road.progress[-1].reason
-
-
 # -- repeats -----------------------------------------------------------------------------------------------------------
 
 

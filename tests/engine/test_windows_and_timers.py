@@ -63,6 +63,6 @@ def test_dead_entries_of_a_queue_without_workers_do_not_pile_up() -> None:
         one.number = number
         dispatch.push(one)
         dispatch.drop(one)
-    assert len(dispatch._heaps["default"]) < 3_000
+    assert len(dispatch._lines["default"].flow(0, "w").entries) < 3_000
     assert dispatch.take("default", "w") is None
     assert dispatch.counts == {}

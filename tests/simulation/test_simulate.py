@@ -168,12 +168,6 @@ def test_a_start_that_the_engine_refuses_raises_its_reason() -> None:
         simulate(orders())
 
 
-def test_a_feature_of_a_later_release_is_refused_by_name() -> None:
-    definition = Definition.from_normal({"id": "w", "tasks": [{"id": "a", "wait_for": {"delay": "1m"}}]})
-    with pytest.raises(StartRefused, match=r"not supported yet.*tasks\.a\.wait_for"):
-        simulate(definition)
-
-
 def test_a_misspelt_task_in_fail_is_named() -> None:
     with pytest.raises(KeyError, match="extrct"):
         simulate(orders(), {"region": "eu"}, fail={"extrct": OSError()})

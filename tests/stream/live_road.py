@@ -148,7 +148,7 @@ class LiveRoad:
         services: Any = SimpleNamespace(
             settings=self.settings, topics=self.topics, partitions=1, owner="e1", valid=lambda: True,
             consumer=lambda: self.broker, workers=self.workers, catalog=self, outbound=self.out, metrics=self.metrics,
-            dispatcher=self.dispatcher, spans=None,
+            dispatcher=self.dispatcher, spans=None, payloads=None,
         )  # fmt: skip
         recovery = SimpleNamespace(core=self.core, begin=RecoverFrom(), events=0)
         owned: Any = SimpleNamespace(recovery=recovery, clock=clock, log=self.log, epoch=1, tail=0)

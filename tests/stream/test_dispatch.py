@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from indegree.engine.core import PartitionCore
+from indegree.engine.turns import Turns
 from indegree.events.topics import Topics
 from indegree.stream.dispatch import Dispatcher
 from indegree.stream.workers import Known
 from indegree.v1.task_pb2 import Result, Task, Worker
+from indegree.v1.trigger_pb2 import Command, Pause, Resume
 from tests.engine.road import Road, workflow
 
 
@@ -120,6 +122,37 @@ def test_it_waits_for_one_without_room_that_may_have_the_code_and_others_pass_it
     place.road.result(_done(place, "small"))
     place.road.wait(2_000)
     assert place.run() == [("t1", "small")]
+    assert not place.member.decided
+
+
+def test_workflows_take_turns_over_all_partitions_of_the_engine() -> None:
+    turns, table, out = Turns(), Table(), Sent()
+    dispatcher = Dispatcher("e1", Topics("c"), table, out, None)  # type: ignore[arg-type]
+    table.come("w", 30)
+    roads = [Road(number, 3) for number in range(3)]
+    for age, road in enumerate(reversed(roads)):
+        road.now += age
+        road.core._dispatch._turns = turns
+        dispatcher.join(Owned(road.core))
+        road.start(workflow(*({"id": f"l{i}"} for i in range(100)), id="large"))
+    roads[2].now += 9
+    roads[2].start(workflow(*({"id": f"s{i}"} for i in range(10)), id="small"))
+    dispatcher.run()
+    sent = [task for task, _ in out.take()]
+    assert len(sent) == 30
+    assert sum(task.startswith("s") for task in sent) == 10
+    held = [road.core.held("w") for road in roads]
+    assert held == [0, 0, 30], "within a workflow the oldest goes first, wherever it is"
+
+
+def test_a_paused_queue_is_left_alone() -> None:
+    place = Place(tasks=2)
+    place.table.come("w", 16)
+    place.road.command(Command(pause=Pause(queue="default")))
+    assert place.run() == place.run() == []
+    assert place.road.core.next_due_ms() is None, "nothing brings the engine back to it"
+    place.road.command(Command(resume=Resume(queue="default")))
+    assert place.run() == [("t0", "w"), ("t1", "w")]
     assert not place.member.decided
 
 

@@ -155,12 +155,12 @@ async def test_a_deep_output_fails_and_does_not_kill_the_worker() -> None:
 
 
 async def test_a_result_over_the_limit_is_refused_with_both_numbers() -> None:
-    async with bench({"big": lambda: "x" * 2_097_152}, value_bytes=4096) as b:
+    async with bench({"big": lambda: "x" * 2_097_152}, payload_bytes=4096) as b:
         result = await b.run(call("big"))
         assert result.kind == Result.FAILED
         assert result.error.permanent
         assert "result too large: 2097154 bytes > limit 4096" in result.error.message
-        assert "limits.value_bytes" in result.error.message
+        assert "limits.payload_bytes" in result.error.message
 
 
 @pytest.mark.parametrize("value", ["a\x00b", "ü€😀", 2**53 + 1, [None, True, 1.5], {"": {}}, ""])

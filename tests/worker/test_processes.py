@@ -73,7 +73,7 @@ async def test_output_becomes_the_value(script: str, mode: str, value: Any) -> N
     ],
 )
 async def test_output_that_is_no_value_fails_for_good(script: str, mode: str, words: str) -> None:
-    async with bench(value_bytes=4096) as b:
+    async with bench(payload_bytes=4096) as b:
         result = await b.run(shell(script, output=mode))
         assert (result.kind, result.error.permanent) == (Result.FAILED, True)
         assert words in result.error.message

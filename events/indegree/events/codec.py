@@ -20,17 +20,28 @@ from typing import Any, TypeVar
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, EncodeError, Message
 
+from indegree.events.moments import MomentError, moment_ms
 from indegree.events.trace import to_headers
 from indegree.v1.progress_pb2 import Progress
 from indegree.v1.task_pb2 import Result, Task
 from indegree.v1.trigger_pb2 import Command, Trigger
-from indegree.v1.value_pb2 import Value
+from indegree.v1.value_pb2 import Reference, Value
 
 M = TypeVar("M", bound=Message)
 
 # bytes fields that hold JSON text, by message and field: in the JSON form they are the value itself.
-_JSON_FIELDS = {("Start", "params"), ("Signal", "payload"), ("Task", "args")}
+_JSON_FIELDS = {("Start", "params"), ("Signal", "payload"), ("MarkSuccess", "output"), ("Task", "args")}
+# Moments that people write: in the JSON form also as RFC 3339 text, under a name without `_ms`.
+_MOMENTS = {("Start", "not_before"), ("Backfill", "start"), ("Backfill", "end")}
+# What partitions tell each other: no part of the JSON form, which is for everybody else.
+_INTERNAL = {("Start", "parent"), ("Command", "message")}
+_COMMANDS = ", ".join(
+    field.name
+    for field in Command.DESCRIPTOR.oneofs_by_name["command"].fields
+    if ("Command", field.name) not in _INTERNAL
+)
 _VALUE = Value.DESCRIPTOR.full_name
+_REFERENCE_FIELDS = frozenset(Reference.DESCRIPTOR.fields_by_name)
 _MAX_DEPTH = 100  # of JSON that we read; deeper text is refused before Python's own recursion limit is near
 
 
@@ -105,7 +116,7 @@ def decode_command(data: bytes) -> Command:
     """A record of the commands topic; it must hold exactly one command. Raises Undecodable."""
     command = decode(Command, data)
     if command.WhichOneof("command") is None:
-        raise Undecodable('a command must hold one of cancel, deploy, activate: {"cancel": {"run_id": "..."}}')
+        raise Undecodable(f'a command must hold one of {_COMMANDS}: {{"cancel": {{"run_id": "..."}}}}')
     return command
 
 
@@ -142,13 +153,18 @@ def _fill(message: Message, value: Any, path: str, depth: int) -> None:
         raise Undecodable(f"{path} must be a JSON object, not {_kind_of(value)}")
     if depth > _MAX_DEPTH:
         raise Undecodable(f"{path} is nested deeper than {_MAX_DEPTH}")
+    owner = message.DESCRIPTOR.name
     names = message.DESCRIPTOR.fields_by_name
     seen_oneof: dict[str, str] = {}
     for name, item in value.items():
         field = names.get(name)
-        if field is None:
-            near = get_close_matches(name, list(names), 1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}"
+        if field is None and (owner, name) in _MOMENTS:
+            _set_moment(message, name, item, value, path)
+            continue
+        if field is None or (owner, name) in _INTERNAL:
+            known = _known(owner, names)
+            near = get_close_matches(name, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
             raise Undecodable(f"{path}: unknown field {name!r}{hint}")
         if item is None and not _is_value(field):
             continue
@@ -157,6 +173,23 @@ def _fill(message: Message, value: Any, path: str, depth: int) -> None:
             if other != name:
                 raise Undecodable(f"{path}: {other!r} and {name!r} cannot stand together")
         _set(message, field, item, f"{path}.{name}", depth)
+
+
+def _known(owner: str, names: Iterable[str]) -> list[str]:
+    """Those fields of a message that the JSON form has."""
+    return [name for name in names if (owner, name) not in _INTERNAL] + [n for kind, n in _MOMENTS if kind == owner]
+
+
+def _set_moment(message: Message, name: str, item: Any, value: Mapping[str, Any], path: str) -> None:
+    """A moment as text, in its field of milliseconds."""
+    if item is None:
+        return
+    if f"{name}_ms" in value:
+        raise Undecodable(f"{path}: {name!r} and '{name}_ms' cannot stand together")
+    try:
+        setattr(message, f"{name}_ms", moment_ms(item))
+    except MomentError as error:
+        raise Undecodable(f"{path}.{name}: {error}") from None
 
 
 def _is_value(field: Any) -> bool:
@@ -184,7 +217,11 @@ def _set(message: Message, field: Any, item: Any, path: str, depth: int) -> None
             else:
                 target.append(_scalar(field, inner, f"{path}[{i}]"))
     elif _is_value(field):
-        getattr(message, field.name).json = dumps(item)
+        value = getattr(message, field.name)
+        if _is_reference(item):
+            _fill(value.reference, item["$reference"], f"{path}.$reference", depth + 1)
+        else:
+            value.json = dumps(item)
     elif field.message_type is not None:
         getattr(message, field.name).SetInParent()
         _fill(getattr(message, field.name), item, path, depth + 1)
@@ -192,6 +229,14 @@ def _set(message: Message, field: Any, item: Any, path: str, depth: int) -> None
         setattr(message, field.name, dumps(item))
     else:
         setattr(message, field.name, _scalar(field, item, path))
+
+
+def _is_reference(item: Any) -> bool:
+    """Whether a JSON value is what `value_to_plain` makes of a reference. No more and no less: all else is a value."""
+    if not isinstance(item, dict) or item.keys() != {"$reference"}:
+        return False
+    inner = item["$reference"]
+    return isinstance(inner, dict) and {"size", "sha256", "parts"} <= inner.keys() <= _REFERENCE_FIELDS
 
 
 def _is_map(field: Any) -> bool:

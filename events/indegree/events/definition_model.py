@@ -19,6 +19,8 @@ from typing import Any
 from indegree.events.expressions import Expression, Template
 
 MAX_TASKS = 100_000
+MAX_TRIGGERS = 1_000
+"""All schedules of a workflow are set in one frame."""
 MAX_ID_CHARS = 100
 DEFAULT_QUEUE = "default"
 EMPTY: Mapping[str, Any] = MappingProxyType({})
@@ -183,12 +185,16 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True)
 class KafkaTrigger:
-    """Each record of `topic` that passes `filter` starts a run."""
+    """Each record of `topic` that passes `filter` starts a run.
+
+    begin: "latest" (records from the trigger's activation on) or "earliest" (those that lie there already, too)
+    """
 
     topic: str
     filter: Expression | None = None
     idempotency_key: Expression | None = None
     params: Mapping[str, Expression] | None = None
+    begin: str = "latest"
 
 
 @dataclass(frozen=True, slots=True)

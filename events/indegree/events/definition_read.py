@@ -13,10 +13,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from indegree.events.cron import ScheduleError, schedule_of
 from indegree.events.definition_fields import QUEUE, Fields, Report, check_roots, id_problem, shown
 from indegree.events.definition_model import (
     EMPTY,
     MAX_TASKS,
+    MAX_TRIGGERS,
     Concurrency,
     CronTrigger,
     Defaults,
@@ -33,7 +35,7 @@ from indegree.events.spelling import did_you_mean
 WORKFLOW_FIELDS = ("id", "params", "triggers", "concurrency", "timeout", "defaults", "tasks", "hooks")
 DEFAULTS_FIELDS = ("timeout", "queue_timeout", "retry", "queue", "priority")
 PARAMETER_FIELDS = ("type", "required", "default", "description")
-KAFKA_FIELDS = ("topic", "filter", "idempotency_key", "params")
+KAFKA_FIELDS = ("topic", "filter", "idempotency_key", "params", "begin")
 CRON_FIELDS = ("schedule", "timezone", "catch_up")
 CONCURRENCY_FIELDS = ("key", "limit", "on_conflict")
 HOOKS = ("on_success", "on_failure", "on_cancel", "on_end")
@@ -245,6 +247,9 @@ def _triggers(
     if not isinstance(value, list):
         fields.problem("triggers", f"{shown(value)} is not a list of triggers: [{{kafka: ...}}, {{cron: ...}}]")
         return ()
+    if len(value) > MAX_TRIGGERS:
+        fields.problem("triggers", f"{len(value)} triggers; the limit is {MAX_TRIGGERS}")
+        return ()
     found: list[KafkaTrigger | CronTrigger] = []
     for place, member in enumerate(value):
         path = f"triggers[{place}]"
@@ -289,19 +294,26 @@ def _kafka(report: Report, value: object, path: str, params: Mapping[str, Parame
         of_record(fields.expression("filter"), fields.at("filter")),
         of_record(fields.expression("idempotency_key"), fields.at("idempotency_key")),
         bound,
+        fields.choice("begin", ("latest", "earliest")) or "latest",
     )
 
 
 def _cron(report: Report, value: object, path: str) -> CronTrigger:
     fields = Fields(report, value, path, CRON_FIELDS, "a cron trigger")
     schedule = fields.text("schedule")
+    timezone = fields.text("timezone", limit=100) or "UTC"
     if not fields.has("schedule"):
         report.problem(path, 'the trigger has no schedule; write schedule: "30 6 * * 1-5"')
-    elif schedule is not None and len(schedule.split()) != 5:
-        fields.problem("schedule", f"{shown(schedule)} has {len(schedule.split())} fields; a schedule has five")
+    # Each by itself, so that both are told where both are wrong.
+    for part, of, zone in (("schedule", schedule, "UTC"), ("timezone", "0 0 * * *", timezone)):
+        try:
+            if of is not None:
+                schedule_of(of, zone)
+        except ScheduleError as error:
+            fields.problem(part, str(error))
     return CronTrigger(
         " ".join((schedule or "").split()),
-        fields.text("timezone", limit=100) or "UTC",
+        timezone,
         fields.choice("catch_up", ("none", "last", "all")) or "none",
     )
 

@@ -77,6 +77,8 @@ def normal_trigger(trigger: KafkaTrigger | CronTrigger) -> dict[str, Any]:
     _expression(found, "idempotency_key", trigger.idempotency_key)
     if trigger.params is not None:
         found["params"] = {name: expression.normal for name, expression in trigger.params.items()}
+    if trigger.begin != "latest":
+        found["begin"] = trigger.begin
     return {"kafka": found}
 
 

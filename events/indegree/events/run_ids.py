@@ -15,6 +15,10 @@ import hashlib
 import re
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from indegree.v1.trigger_pb2 import Command
 
 _RUN_ID = re.compile(r"(\d{8}T\d{6}\.\d{3}Z)-([0-9A-F]{12})-(\d{4,9})\Z")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}\Z")
@@ -34,6 +38,11 @@ def make_run_id(time_ms: int, digits: str, partition: int) -> str:
 def record_digits(topic: str, partition: int, offset: int) -> str:
     """12 hex digits for a start that has no id: from where its record lies, so that a redelivery makes the same id."""
     return hashlib.sha256(f"{topic}\0{partition}\0{offset}".encode()).hexdigest()[:12].upper()
+
+
+def schedule_digits(workflow: str, place: int, scheduled_ms: int) -> str:
+    """12 hex digits for the run of one time of a cron trigger (`place`: its number among the workflow's triggers)."""
+    return hashlib.sha256(f"cron\0{workflow}\0{place}\0{scheduled_ms}".encode()).hexdigest()[:12].upper()
 
 
 def is_run_id(text: str) -> bool:
@@ -73,10 +82,37 @@ def _second(text: str) -> int:
 def partition_of_key(kind: str, workflow: str, key: str, partitions: int) -> int:
     """The partition of a key: first 8 bytes of SHA-256 over kind, NUL, workflow, NUL, key, modulo the cluster's count.
 
-    `kind` is "idempotency", "concurrency" or "workflow" (with an empty key: where deploys of that name are judged).
+    `kind` is "idempotency" or "concurrency", or one with an empty key, where what has that name is judged: "workflow",
+    "queue", "limit" (of "pool/NAME" or of a rate).
     """
     digest = hashlib.sha256(f"{kind}\0{workflow}\0{key}".encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") % partitions
+
+
+def partition_of_command(command: Command, partitions: int) -> int:
+    """The partition of `commands` that a command is judged on: that of its run, or that of the name that it is about.
+
+    Raises InvalidId for a run id of another form, or of a partition that is not there, and ValueError for a command
+    about nothing.
+    """
+    kind = command.WhichOneof("command")
+    about = getattr(command, kind or "cancel")
+    match kind:
+        case "pause" | "resume" if about.workflow:
+            return partition_of_key("workflow", about.workflow, "", partitions)
+        case "pause" | "resume" if about.queue:
+            return partition_of_key("queue", about.queue, "", partitions)
+        case "deploy" | "activate" | "backfill":
+            return partition_of_key("workflow", about.workflow, "", partitions)
+        case "set_pool":
+            return partition_of_key("limit", f"pool/{about.name}", "", partitions)
+        case None | "message":
+            raise ValueError("a command about nothing has no partition")
+        case _:
+            partition = partition_of_run(about.run_id)
+            if partition >= partitions:
+                raise InvalidId(f"run id {about.run_id!r} names partition {partition}; the cluster has {partitions}")
+            return partition
 
 
 def is_id(text: str) -> bool:

@@ -20,8 +20,10 @@ from typing import Any, get_type_hints
 
 from indegree.events.run_ids import is_name
 
-# Values lie inside the records in this release; half a frame of the event log.
+# Of a value inside a record: half a frame of the event log. A larger one lies in the payloads topic.
 MAX_VALUE_BYTES = 256 * 1024
+# Of one value in the payloads topic: it is held in memory whole by who writes, reads or evaluates it.
+MAX_PAYLOAD_BYTES = 1024 * 1024 * 1024
 # Of one task, in one record of at most 2 MiB, with some room for what names the attempt.
 MAX_INPUTS_BYTES = 1_536 * 1024
 STACK_FILE = Path(".indegree") / "stack.json"
@@ -108,6 +110,17 @@ class EngineSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TriggerSettings:
+    """Records of users' topics that start runs."""
+
+    # Topic, or a pattern such as "orders.*", to "module:function": bytes to a JSON value. Without one a value is JSON.
+    decoders: dict[str, Any] = field(default_factory=dict)
+    # Where Kafka has nothing at an intake's position any more: that partition of the topic stops, or goes on at its
+    # first record.
+    on_lost: str = "stop"
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerSettings:
     """One worker process."""
 
@@ -127,8 +140,11 @@ class WorkerSettings:
 class LimitSettings:
     """Limits of what users send; each error names the setting."""
 
-    value_bytes: int = MAX_VALUE_BYTES  # one value (params, one output)
-    inputs_bytes: int = 1_048_576  # all arguments of one task
+    value_bytes: int = MAX_VALUE_BYTES  # one value inside a record (params; an output of any worker)
+    inline_bytes: int = 4_096  # a worker of ours writes a larger output to the payloads topic
+    payload_bytes: int = 67_108_864  # one value in the payloads topic
+    task_payload_bytes: int = 67_108_864  # the inputs of one task that lie there, in sum
+    inputs_bytes: int = 1_048_576  # all arguments of one task inside its record
     tasks: int = 100_000  # of a run
     definition_bytes: int = 33_554_432  # canonical JSON
 
@@ -142,6 +158,7 @@ class Settings:
     etcd: EtcdSettings = field(default_factory=EtcdSettings)
     topics: TopicSettings = field(default_factory=TopicSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
+    triggers: TriggerSettings = field(default_factory=TriggerSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     notes: tuple[str, ...] = ()
@@ -158,13 +175,32 @@ class Settings:
         for name in ("history_days", "inputs_days"):
             if getattr(self.engine, name) < 0:
                 raise SettingsError(f"engine.{name} = {getattr(self.engine, name)}: must be 0 or more days")
+        if self.triggers.on_lost not in ("stop", "earliest"):
+            raise SettingsError(f"triggers.on_lost = {self.triggers.on_lost!r}: must be stop or earliest")
+        for topic, name in self.triggers.decoders.items():
+            if not isinstance(name, str) or not all(name.partition(":")):
+                raise SettingsError(
+                    f'triggers.decoders: {topic!r} = {name!r}: must be text of the form "module:function"'
+                )
         if self.engine.progress_format not in ("protobuf", "json"):
             raise SettingsError(f"engine.progress_format = {self.engine.progress_format!r}: must be protobuf or json")
         if not 1 <= self.limits.value_bytes <= MAX_VALUE_BYTES:
             raise SettingsError(
                 f"limits.value_bytes = {self.limits.value_bytes}: must be between 1 and {MAX_VALUE_BYTES}; a larger "
-                "value does not fit beside others into one record, so pass a reference to where the data lies"
+                "value does not fit beside others into one record; outputs may be larger (limits.payload_bytes), of "
+                "other values pass a reference to where the data lies"
             )
+        if not 0 <= self.limits.inline_bytes <= MAX_VALUE_BYTES:
+            raise SettingsError(
+                f"limits.inline_bytes = {self.limits.inline_bytes}: must be between 0 and {MAX_VALUE_BYTES}, the most "
+                "that a record takes of one value"
+            )
+        for name in ("payload_bytes", "task_payload_bytes"):
+            if not 1 <= getattr(self.limits, name) <= MAX_PAYLOAD_BYTES:
+                raise SettingsError(
+                    f"limits.{name} = {getattr(self.limits, name)}: must be between 1 and {MAX_PAYLOAD_BYTES}; who "
+                    "reads a value holds all of it in memory, so keep larger data elsewhere and pass where it lies"
+                )
         if not 1 <= self.limits.inputs_bytes <= MAX_INPUTS_BYTES:
             raise SettingsError(
                 f"limits.inputs_bytes = {self.limits.inputs_bytes}: must be between 1 and {MAX_INPUTS_BYTES}; all "

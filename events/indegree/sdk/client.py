@@ -24,7 +24,7 @@ from indegree.events.settings import Settings
 from .client_async import AsyncClient, Deployed
 from .client_catalog import Catalog
 from .client_errors import Closed
-from .client_events import RunEvent, TaskView
+from .client_events import RunEvent, StoredValue, TaskView
 from .client_run import AsyncRun
 from .workflow import Workflow
 
@@ -163,6 +163,10 @@ class Client:
         """See `AsyncClient.activate`."""
         return self.call(self._inner.activate(workflow, version, label, timeout=timeout))
 
+    def fetch(self, value: StoredValue) -> Any:
+        """See `AsyncClient.fetch`. Blocks."""
+        return self.call(self._inner.fetch(value))
+
     def refresh(self) -> Catalog:
         """The catalog as of now."""
         self.call(self._inner.catalog.refresh())
@@ -217,10 +221,16 @@ class Run:
 
     @property
     def tasks(self) -> dict[str, TaskView]:
-        return self._inner.tasks
+        tasks = self._inner.tasks
+        for task in list(tasks.values()):
+            task.fetch = self._client.fetch
+        return tasks
 
     def __getitem__(self, task_id: str) -> TaskView:
-        return self._inner[task_id]
+        """The task's view. An output that lies in the payloads topic is read when `.output` is first asked for."""
+        task = self._inner[task_id]
+        task.fetch = self._client.fetch
+        return task
 
     def __repr__(self) -> str:
         return repr(self._inner)

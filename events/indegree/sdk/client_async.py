@@ -29,7 +29,7 @@ from indegree.v1.trigger_pb2 import Activate, Cancel, Command, Deploy
 from .client_catalog import definition_records
 from .client_connection import ANSWER_S, Connection, user
 from .client_errors import ClientError, InvalidStart
-from .client_events import RunEvent
+from .client_events import RunEvent, StoredValue
 from .client_progress import Sink, read_run
 from .client_run import AsyncRun
 from .client_spans import producing
@@ -219,6 +219,11 @@ class AsyncClient:
 
     def past(self, run_id: str) -> AsyncIterator[RunEvent]:
         return read_run(self.settings, self.topics.progress, run_id)
+
+    async def fetch(self, value: StoredValue) -> Any:
+        """Reads an output that lies in the payloads topic, as records of progress name it. Raises ValueLost (deleted by
+        retention, damaged, or over `limits.payload_bytes`) and Unreachable."""
+        return await self._connection.fetch(value)
 
     async def cancel_run(self, run_id: str, reason: str = "", *, timeout: float = ANSWER_S) -> None:
         """Asks for the end of a run, and waits for the engine's answer. Raises Refused (it has ended), TimeoutError."""

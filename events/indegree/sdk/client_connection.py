@@ -12,20 +12,23 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import json
 import secrets
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from aiokafka.errors import KafkaError
 
 from indegree.events import kafka
 from indegree.events.appender import Appender
+from indegree.events.payloads import PayloadLost, Payloads, PayloadTooLarge
 from indegree.events.settings import Settings
 from indegree.events.topics import Topics
 from indegree.v1.trigger_pb2 import Command
 
 from .client_catalog import Catalog
-from .client_errors import ClientError, Closed, InvalidStart, Refused, Unreachable
-from .client_events import RunEvent
+from .client_errors import ClientError, Closed, InvalidStart, Refused, Unreachable, ValueLost
+from .client_events import RunEvent, StoredValue
 from .client_progress import ProgressFeed
 from .client_spans import current_headers
 
@@ -43,6 +46,7 @@ class Connection:
         self.catalog = Catalog(settings)
         self.feed = ProgressFeed(settings, self.topics.progress)
         self.partitions = 0
+        self._payloads: Payloads | None = None  # opened by the first value that is read
         self._appender: Appender | None = None
 
     async def open(self) -> None:
@@ -63,9 +67,29 @@ class Connection:
         """Ends everything; whoever still waits gets Closed. Takes 10 s at most."""
         await self.feed.stop()
         await self.catalog.stop()
+        if self._payloads is not None:
+            payloads, self._payloads = self._payloads, None
+            await payloads.stop()
         if self._appender is not None:
             appender, self._appender = self._appender, None
             await appender.stop(10)  # if Kafka is away: what was not acknowledged was reported to its caller
+
+    async def fetch(self, value: StoredValue) -> Any:
+        """Reads a value of the payloads topic. Raises ValueLost, Unreachable, Closed."""
+        if self._appender is None:
+            raise Closed("the client is not open: use it in a `with` block")
+        if self._payloads is None:
+            self._payloads = Payloads(self.settings)
+        try:
+            return json.loads(await self._payloads.fetch(value.reference))
+        except (PayloadLost, PayloadTooLarge) as problem:
+            raise ValueLost(str(problem)) from problem
+        except ValueError as problem:
+            raise ValueLost(f"a value of {value.size} bytes in the payloads topic is not JSON: {problem}") from problem
+        except kafka.KafkaUnreachable as problem:
+            raise Unreachable(str(problem)) from problem
+        except (KafkaError, OSError) as problem:
+            raise Unreachable(str(kafka.unreachable(self.settings, problem))) from problem
 
     async def append(self, topic: str, partition: int, records: Sequence[kafka.Record]) -> None:
         """Appends in order and waits for the acknowledgements.

@@ -37,6 +37,10 @@ class ProgressGap(ClientError):
     """A progress record is missing: positions of a run go up by one, and this one did not."""
 
 
+class ValueLost(ClientError):
+    """A value of the payloads topic cannot be had: deleted by retention, damaged, or over `limits.payload_bytes`."""
+
+
 class Unreachable(ClientError):
     """Kafka did not answer in time. The message names the address that was tried."""
 

@@ -12,6 +12,7 @@ It must never decide anything about a run: what is not on the progress topic is 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -58,17 +59,44 @@ class TaskError:
 
 @dataclass(frozen=True, slots=True)
 class StoredValue:
-    """An output over the inline limit: where it lies on the payloads topic, and its digest."""
+    """An output over the inline limit: where it lies on the payloads topic, and its digest. `Client.fetch` reads it.
+
+    size: bytes of what is stored there; whole: bytes of the value's JSON text (more, for a list of stored values)
+    """
 
     partition: int
     offset: int
     parts: int
     size: int
     sha256: bytes
+    list: bool = False
+    whole: int = 0
 
     @classmethod
     def of(cls, reference: Reference) -> StoredValue:
-        return cls(reference.partition, reference.offset, reference.parts, reference.size, reference.sha256)
+        whole = reference.whole if reference.list else reference.size
+        return cls(
+            reference.partition,
+            reference.offset,
+            reference.parts,
+            reference.size,
+            reference.sha256,
+            reference.list,
+            whole,
+        )
+
+    @property
+    def reference(self) -> Reference:
+        """As records have it."""
+        return Reference(
+            partition=self.partition,
+            offset=self.offset,
+            parts=self.parts,
+            size=self.size,
+            sha256=self.sha256,
+            list=self.list,
+            whole=self.whole if self.list else 0,
+        )
 
 
 def value_of(value: Value) -> Any:
@@ -143,19 +171,32 @@ class RunEvent:
 
 @dataclass(slots=True)
 class TaskView:
-    """A task of a run as of the last event. `attempts` counts those that have begun or were queued."""
+    """A task of a run as of the last event. `attempts` counts those that have begun or were queued.
+
+    value: the output as the record has it: a `StoredValue` where it lies in the payloads topic
+    fetch: what reads such a value when `output` is asked for (set by the client that blocks)
+    """
 
     id: str
     state: str = "PENDING"
     attempts: int = 0
     reason: str = ""
-    output: Any = None
+    value: Any = None
     error: TaskError | None = None
     worker: str = ""
     queued_ms: int = 0
     started_ms: int = 0
     finished_ms: int = 0
     due_ms: int = 0
+    fetch: Callable[[StoredValue], Any] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def output(self) -> Any:
+        """The output. One that lies in the payloads topic is read when it is first asked for: that blocks, and raises
+        what `Client.fetch` raises. On an `AsyncRun` it is a `StoredValue` until `await run.output(task_id)`."""
+        if self.fetch is not None and isinstance(self.value, StoredValue):
+            self.value = self.fetch(self.value)
+        return self.value
 
     def apply(self, event: RunEvent) -> None:
         self.state = event.state
@@ -172,7 +213,7 @@ class TaskView:
             case "RETRYING":
                 self.error, self.reason, self.due_ms = event.error, event.reason, event.due_ms
             case "SUCCESS":
-                self.output, self.error, self.reason = event.output, None, ""
+                self.value, self.error, self.reason = event.output, None, ""
             case _:
                 self.reason = event.reason
                 self.error = event.error or self.error

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from .client_errors import ClientError, ProgressGap, Refused, RunNotFound
-from .client_events import RunEvent, RunState, TaskView
+from .client_events import RunEvent, RunState, StoredValue, TaskView
 from .client_progress import Sink
 
 
@@ -30,6 +30,8 @@ class Link(Protocol):
     def past(self, run_id: str) -> AsyncIterator[RunEvent]: ...
 
     async def cancel_run(self, run_id: str, reason: str) -> None: ...
+
+    async def fetch(self, value: StoredValue) -> Any: ...
 
 
 class AsyncRun:
@@ -89,6 +91,20 @@ class AsyncRun:
                 f"no record of task {task_id!r} in run {self.run_id or '(not accepted yet)'}; known: {known}"
             )
         return task
+
+    async def output(self, task_id: str) -> Any:
+        """The task's output, also where it lies in the payloads topic; `run[task_id].output` is the same from then on.
+
+        Raises KeyError, ValueLost, Unreachable.
+        """
+        task = self[task_id]
+        value = task.value
+        if isinstance(value, StoredValue):
+            found = await self._link.fetch(value)
+            if task.value is value:  # else it was begun again meanwhile
+                task.value = found
+            return found
+        return value
 
     def __repr__(self) -> str:
         return f"<Run {self.run_id or 'not accepted yet'} of {self.workflow or '?'}: {self.state}>"

@@ -87,12 +87,14 @@ class Kafka:
     """Each record of `topic` that passes `filter` starts a run.
 
     filter, idempotency_key and the values of params are expressions over value, key, headers and trigger.
+    begin: "latest" (the default: records from the trigger's activation on) or "earliest" (also what lies there).
     """
 
     topic: str
     filter: str | None = None
     idempotency_key: str | None = None
     params: Mapping[str, str] | None = None
+    begin: str | None = None
 
     def file_form(self) -> dict[str, Any]:
         found = _given(self)

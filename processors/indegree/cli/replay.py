@@ -34,6 +34,7 @@ from .exits import Exit
 from .output import moment, span
 from .prefixes import whole_run_id
 from .session import IndegreeCommand, Session, session
+from .stored import plain
 from .telling import told
 from .watching import event_json
 
@@ -154,7 +155,7 @@ class _Replayed:
             return None
         if found.ids:
             known = {name: TaskView(name) for name in found.ids}
-            known.update({name: task for name, task in found.state.tasks.items() if name in known})
+            known.update(found.state.tasks)
             found.state.tasks = known
         return found
 
@@ -164,7 +165,8 @@ def _as_it_is(state: RunState, run: Run) -> None:
     state.workflow, state.version = run.plan.workflow, run.plan.version
     state.state, state.started_ms, state.accepted = "RUNNING", run.started_ms, True
     state.position = run.position
-    for task, name in enumerate(run.plan.ids):
+    for task in range(len(run.states)):
+        name = run.id_of(task)
         attempt = run.attempts.get(task)
         view = state.tasks[name] = TaskView(name, TASK_STATES[run.states[task]])
         view.attempts = attempt.number if attempt is not None else (run.last_attempts or {}).get(task, 0)
@@ -194,7 +196,7 @@ def _print(now: Session, found: _Replayed, at: int | None, *, history: bool) -> 
                 "void_frames": found.voids,
                 "offsets": [found.first, found.last],
                 "tasks": [
-                    {"id": task.id, "state": task.state, "attempts": task.attempts, "output": task.output}
+                    {"id": task.id, "state": task.state, "attempts": task.attempts, "output": plain(task.output)}
                     for task in state.tasks.values()
                 ],
                 **({"history": [event_json(event) for event in found.events]} if history else {}),

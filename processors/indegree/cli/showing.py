@@ -33,9 +33,10 @@ from .last_lines import last_lines
 from .output import clock, moment, short, span
 from .prefixes import check_beginning, whole_run_id
 from .session import Session
+from .stored import beginnings, brief, plain, read_all
 from .telling import told
 from .unserved import unserved
-from .watching import MOST_FAILED, event_json, plain, tell_failed
+from .watching import MOST_FAILED, event_json, tell_failed
 
 _FIRST_STRETCH = 2_000  # records a partition; grows fourfold
 _MOST_TASKS = 200  # rows of `show` for people; --json has all
@@ -72,12 +73,15 @@ async def show_run(now: Session, run_id: str, *, history: bool) -> int:
             _as_the_owner_says(state, live)
             source = f"the owner's page http://{page}/runs/{run_id}; outputs and errors: {source}"
         if now.out.json_lines:
+            for problem in await read_all(client, state.tasks.values()):
+                now.out.note(f"the output of {problem}")
             _show_json(now, state, events if history else [], owner, source, waits)
         else:
             failed = [task.id for task in state.tasks.values() if task.state == "FAILED"][:MOST_FAILED]
             definition = client.catalog.definition(state.version) if state.version else None
             printed = await last_lines(now.settings, run_id, definition, failed)
-            _show_text(now, state, events if history else [], owner, source, waits, printed)
+            stored = await beginnings(client, list(state.tasks.values())[:_MOST_TASKS], 50)
+            _show_text(now, state, events if history else [], owner, source, waits, printed, stored)
     return Exit.SUCCESS
 
 
@@ -155,6 +159,7 @@ def _show_text(
     source: str,
     waits: list[str],
     printed: Mapping[str, str],
+    stored: Mapping[str, str],
 ) -> None:
     out = now.out
     refused = state.refused is not None
@@ -180,7 +185,7 @@ def _show_text(
                     task.state,
                     span(task.finished_ms - task.started_ms) if task.started_ms and task.finished_ms else "",
                     task.attempts or "",
-                    _outcome(task),
+                    stored.get(task.id) or _outcome(task),
                     clock(task.started_ms),
                     task.worker,
                 ]
@@ -208,7 +213,7 @@ def _outcome(task: TaskView) -> str:
     if task.error is not None and task.state in ("FAILED", "RETRYING", "QUEUED"):
         return short(str(task.error), 70)
     if task.output is not None:
-        return short(plain(task.output), 70)
+        return brief(task.output, 70)
     return task.reason
 
 

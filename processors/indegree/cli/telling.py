@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from indegree.sdk.client_events import RunEvent
 
 from .output import clock, short, span
+from .stored import brief
 
 
 def plain_line(event: RunEvent) -> str:
@@ -31,7 +32,7 @@ def plain_line(event: RunEvent) -> str:
     if why:
         parts.append(short(why, 120))
     elif event.output is not None:
-        parts.append("-> " + short(event.output, 80))
+        parts.append("-> " + brief(event.output, 80))
     elif event.worker and event.state in ("QUEUED", "RUNNING"):
         parts.append(event.worker)
     return "  ".join(parts).rstrip()

@@ -18,14 +18,15 @@ from typing import Any
 
 from indegree.events.definition import Definition
 from indegree.sdk.client_async import AsyncClient
-from indegree.sdk.client_events import RunEvent, StoredValue, TaskView
+from indegree.sdk.client_events import RunEvent, TaskView
 from indegree.sdk.client_run import AsyncRun
 
 from .exits import BY_STATE, Exit
 from .last_lines import last_lines
 from .live import RunView
 from .lookout import Lookout
-from .output import Output, short, span
+from .output import Output, span
+from .stored import brief, plain
 from .telling import Teller
 
 MOST_FAILED = 5  # failed tasks that are told one by one
@@ -59,13 +60,6 @@ def event_json(event: RunEvent) -> dict[str, Any]:
     if event.error is not None:
         out["error"] = {"type": event.error.type, "message": event.error.message}
     return out
-
-
-def plain(value: Any) -> Any:
-    """An output as JSON shows it."""
-    if isinstance(value, StoredValue):
-        return {"$reference": {"partition": value.partition, "offset": value.offset, "size": value.size}}
-    return value
 
 
 async def watch(
@@ -137,7 +131,7 @@ def closing(out: Output, run: AsyncRun, view: RunView, printed: Mapping[str, str
         out.line(f"... and {len(failed) - MOST_FAILED} more failed tasks", "red")
     results = [task for task in run.tasks.values() if task.state == "SUCCESS" and task.output is not None]
     for task in results[-3:] if len(results) > 6 else results:
-        out.line(f"{task.id} -> {short(plain(task.output), 120)}", "dim")
+        out.line(f"{task.id} -> {brief(task.output, 120)}", "dim")
     took = f" in {span(state.finished_ms - state.started_ms)}" if state.finished_ms else ""
     reason = f": {run.reason}" if run.reason else ""
     style = {"SUCCESS": "bold green", "FAILED": "bold red"}.get(run.state, "bold")

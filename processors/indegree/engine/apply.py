@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import zlib
 from array import array
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from indegree.engine import join
+from indegree.engine import join, mapping
 from indegree.engine.kinds import Kind
 from indegree.engine.plan import keep, known_plan, read_plan
 from indegree.engine.restore import apply_snapshot
-from indegree.engine.state import Attempt, OutboxEntry, Run, State
+from indegree.engine.state import OBSERVED, Attempt, OutboxEntry, Ref, Run, State, Wait
 from indegree.engine.states import (
     CANCELLED,
     FAILED,
@@ -34,17 +35,25 @@ from indegree.engine.states import (
     ON_SKIPPED,
     ON_STARTED,
     ON_SUCCEEDED,
+    ON_WAITING,
     PENDING,
     QUEUED,
+    RETRYING,
     SKIPPED,
     SUCCESS,
     TERMINAL,
+    WAITING,
     IllegalTransition,
 )
+from indegree.events import json_values
 from indegree.events.definition import DefinitionError
 
 if TYPE_CHECKING:
     from indegree.v1.event_pb2 import Event
+    from indegree.v1.value_pb2 import Value
+
+EXTRA: dict[int, Callable[[State, Run | None, Event], None]] = {}
+"""Appliers of the features' own kinds (features.py). `run` is None where the event has none, or it is not known."""
 
 
 def apply(state: State, event: Event, run_id: str) -> Run | None:
@@ -58,9 +67,9 @@ def apply(state: State, event: Event, run_id: str) -> Run | None:
         if run is not None:
             task = event.task
             if ON_SUCCEEDED[run.states[task]] == ILLEGAL:
-                raise IllegalTransition(run_id, run.plan.ids[task], run.states[task], kind)
+                raise IllegalTransition(run_id, run.id_of(task), run.states[task], kind)
             if event.HasField("value"):
-                run.outputs[task] = event.value.json
+                run.outputs[task] = event.value.json or output_of(run, event.value)
             _end(state, run, task, SUCCESS, join.TAKEN)
             run.position += 1
     elif kind == Kind.TASK_QUEUED:
@@ -85,7 +94,7 @@ def _apply_to_run(state: State, run: Run, event: Event, kind: int) -> None:
             attempt.worker = event.worker
             attempt.started_ms = state.time_ms
             attempt.due_ms = 0
-            timeout = run.plan.timeout_ms[task]
+            timeout = run.plan.timeout_ms[attempt.node]
             if timeout:
                 state.timers.arm(attempt, state.time_ms + timeout)
             else:
@@ -94,7 +103,13 @@ def _apply_to_run(state: State, run: Run, event: Event, kind: int) -> None:
         case Kind.ATTEMPT_FAILED | Kind.RESULT_STALE | Kind.TASK_RETURNED:
             pass  # facts for the history; TASK_RETRYING or TASK_FAILED follows the first
         case Kind.TASK_RETRYING:
-            attempt = _move(run, task, ON_RETRYING, kind)
+            attempt = (
+                _retried(state, run, task, event)
+                if run.states[task] == WAITING
+                else _move(run, task, ON_RETRYING, kind)
+            )
+            if run.held is not None:
+                leave_limits(run, task)
             attempt.number = event.attempt
             attempt.due_ms = event.due_ms
             attempt.worker = ""
@@ -102,10 +117,25 @@ def _apply_to_run(state: State, run: Run, event: Event, kind: int) -> None:
             attempt.rejections = 0
             state.timers.arm(attempt, event.due_ms)
             run.position += 1
+        case Kind.TASK_WAITING:
+            _wait(state, run, task, event)
+            run.position += 1
+        case Kind.TASK_EXPANDED:
+            mapping.expanded(state, run, event)
+            _leave_pending(state, run)
+            for follower in run.plan.followers.get(task, ()):
+                if run.states[follower] == PENDING and join.decide(run.plan.rules[follower], *run.edges(follower)):
+                    _decidable(state, run, follower)
+            run.position += 1
+        case Kind.TASK_ITEMS:
+            mapping.items_came(state, run, event)
         case Kind.TASK_FAILED:
             if ON_FAILED[run.states[task]] == ILLEGAL:
-                raise IllegalTransition(run_id, run.plan.ids[task], run.states[task], kind)
-            if run.plan.allow[task]:
+                raise IllegalTransition(run_id, run.id_of(task), run.states[task], kind)
+            if task >= run.plan.n:
+                _note_error(run, task, event)
+                _end(state, run, task, FAILED, join.TAKEN)
+            elif run.plan.allow[task]:
                 _end(state, run, task, FAILED, join.TAKEN)
             else:
                 run.failures += 1
@@ -115,7 +145,7 @@ def _apply_to_run(state: State, run: Run, event: Event, kind: int) -> None:
             run.position += 1
         case Kind.TASK_SKIPPED:
             if ON_SKIPPED[run.states[task]] == ILLEGAL:
-                raise IllegalTransition(run_id, run.plan.ids[task], run.states[task], kind)
+                raise IllegalTransition(run_id, run.id_of(task), run.states[task], kind)
             if run.reasons is None:
                 run.reasons = {}
             reason = run.reasons[task] = event.reason
@@ -123,7 +153,7 @@ def _apply_to_run(state: State, run: Run, event: Event, kind: int) -> None:
             run.position += 1
         case Kind.TASK_CANCELLED:
             if ON_CANCELLED[run.states[task]] == ILLEGAL:
-                raise IllegalTransition(run_id, run.plan.ids[task], run.states[task], kind)
+                raise IllegalTransition(run_id, run.id_of(task), run.states[task], kind)
             _end(state, run, task, CANCELLED, join.EDGE_FAILED)
             run.position += 1
         case Kind.TASK_REJECTED:
@@ -141,13 +171,24 @@ def _apply_to_run(state: State, run: Run, event: Event, kind: int) -> None:
             state.windows.add_ended(run_id, run.digest, state.time_ms)
         case Kind.RUN_CANCEL_REQUESTED:
             run.ending = event.state or "CANCELLED"
-            run.reason = event.reason
-            run.actor_end = event.actor
+            if not run.closing:  # else only its hooks are cancelled
+                run.reason = event.reason
+                run.actor_end = event.actor
             run.timer = 0
-            open_tasks = [i for i, task_state in enumerate(run.states) if task_state < TERMINAL]
+            run.busy = None
+            run.paused = 0
+            run.waiting = False
+            open_tasks = [i for i, task_state in enumerate(run.states) if task_state < TERMINAL and run.counts(i)]
             run.pending = open_tasks or None
             run.next_pending = 0
             state.decidable[run_id] = run
+        case Kind.RUN_CLOSING:
+            close(state, run, event.state, event.reason, event.actor)
+        case Kind.RUN_RELEASED:
+            release(state, run)
+            run.position += 1
+        case _ if kind in EXTRA:
+            EXTRA[kind](state, run, event)
         case _:
             raise ValueError(f"event kind {kind} is not known to this release: upgrade before reading this log")
 
@@ -169,13 +210,111 @@ def _start(state: State, event: Event, run_id: str) -> Run:
     key = run.idempotency_key = event.idempotency_key
     if key:
         state.windows.add_key(plan.workflow, key, run_id, run.digest, state.time_ms)
-    run.pending = list(plan.first)
-    run.position = 2  # accepted, running
+    run.gate = event.label
+    run.triggered = bool(event.origin.kind)
+    if event.data:
+        run.parent = event.data
     state.runs[run_id] = run
-    state.decidable[run_id] = run
-    if plan.run_timeout_ms:
-        state.timers.arm(run, state.time_ms + plan.run_timeout_ms)
+    if state.switches and ("workflow", plan.workflow) in state.switches:
+        run.paused = 2
+    if event.state == "PENDING":
+        run.waiting = True
+        run.not_before_ms = event.due_ms
+        run.position = 1  # accepted
+        if event.due_ms:
+            state.timers.arm(run, event.due_ms)
+        return run
+    run.position = 2  # accepted, running
+    _begin(state, run)
     return run
+
+
+def _begin(state: State, run: Run) -> None:
+    run.pending = list(run.plan.first)
+    if not run.paused:
+        state.decidable[run.run_id] = run
+    if run.plan.run_timeout_ms:
+        state.timers.arm(run, state.time_ms + run.plan.run_timeout_ms)
+
+
+def release(state: State, run: Run) -> None:
+    """A run that was PENDING begins; its timeout counts from here."""
+    run.waiting = False
+    run.not_before_ms = 0
+    run.timer = 0
+    run.started_ms = state.time_ms
+    _begin(state, run)
+
+
+def close(state: State, run: Run, end: str, reason: str, actor: str) -> None:
+    """All tasks have ended; the hooks of that end are to be decided."""
+    run.closing = end
+    run.ending = ""
+    run.reason = reason
+    run.actor_end = actor
+    run.timer = 0
+    hooks = run.plan.hooks[end]
+    run.left += len(hooks)
+    run.pending = [i for i in hooks if join.decide(run.plan.rules[i], *run.edges(i))] or None
+    run.next_pending = 0
+    state.decidable[run.run_id] = run
+
+
+def output_of(run: Run, value: Value) -> bytes | Ref:
+    """What the state keeps of an output that has no text in the event."""
+    if not value.HasField("reference"):
+        return value.json
+    run.references = True
+    return Ref.of(value.reference)
+
+
+def _note_error(run: Run, slot: int, event: Event) -> None:
+    """Why an instance failed, for `tasks.X.errors`."""
+    errors = mapping.map_of(run, slot).errors
+    if len(errors) < mapping.ERRORS_KEPT:
+        place = run.place(slot)
+        error = {"index": place, "reason": event.reason, "type": event.error.type, "message": event.error.message}
+        errors[place] = json_values.dumps(error)
+
+
+def _wait(state: State, run: Run, task: int, event: Event) -> None:
+    old = run.states[task]
+    if ON_WAITING[old] == ILLEGAL:
+        raise IllegalTransition(run.run_id, run.id_of(task), old, Kind.TASK_WAITING)
+    if old == WAITING:
+        leave_wait(state, run, task)
+    run.states[task] = WAITING
+    wait = Wait(run, task, event.reason, state.time_ms, event.due_ms, event.label, event.attempt, event.generation)
+    if run.waits is None:
+        run.waits = {}
+    run.waits[task] = wait
+    if wait.kind in OBSERVED:
+        state.awaited.setdefault((wait.kind, wait.label), {})[wait] = None
+    if event.due_ms:
+        state.timers.arm(wait, event.due_ms)
+    if event.reason in ("pool", "rate"):
+        if run.held is None:
+            run.held = {}
+        held = run.held.get(task, ())
+        if event.label not in held:
+            run.held[task] = (*held, event.label)
+    if old == PENDING:
+        if task >= run.plan.n:
+            mapping.begun(state, run, task)
+        _leave_pending(state, run)
+    elif old == RETRYING:
+        attempt = run.attempts.pop(task)
+        attempt.timer = 0
+        if attempt.number != 1:
+            _ended_with(run, task, attempt.number)
+
+
+def _retried(state: State, run: Run, task: int, event: Event) -> Attempt:
+    """A child failed and another is to be started: from WAITING to RETRYING."""
+    leave_wait(state, run, task)
+    run.states[task] = RETRYING
+    attempt = run.attempts[task] = Attempt(run, task, event.attempt, event.generation, state.time_ms)
+    return attempt
 
 
 def _move(run: Run, task: int, row: bytes, kind: int) -> Attempt:
@@ -183,7 +322,7 @@ def _move(run: Run, task: int, row: bytes, kind: int) -> Attempt:
     states = run.states
     new = row[states[task]]
     if new == ILLEGAL:
-        raise IllegalTransition(run.run_id, run.plan.ids[task], states[task], kind)
+        raise IllegalTransition(run.run_id, run.id_of(task), states[task], kind)
     states[task] = new
     return run.attempts[task]
 
@@ -192,11 +331,16 @@ def _queue(state: State, run: Run, task: int, event: Event) -> None:
     states = run.states
     old = states[task]
     if ON_QUEUED[old] == ILLEGAL:
-        raise IllegalTransition(run.run_id, run.plan.ids[task], old, Kind.TASK_QUEUED)
+        raise IllegalTransition(run.run_id, run.id_of(task), old, Kind.TASK_QUEUED)
     states[task] = QUEUED
     if old == PENDING:
         attempt = run.attempts[task] = Attempt(run, task, event.attempt, event.generation, state.time_ms)
+        if task >= run.plan.n:
+            mapping.begun(state, run, task)
         _leave_pending(state, run)
+    elif old == WAITING:
+        attempt = run.attempts[task] = Attempt(run, task, event.attempt, event.generation, state.time_ms)
+        leave_wait(state, run, task)
     else:
         attempt = run.attempts[task]
         attempt.place = 0
@@ -204,7 +348,7 @@ def _queue(state: State, run: Run, task: int, event: Event) -> None:
         attempt.queued_ms = state.time_ms
         attempt.due_ms = 0
         attempt.timer = 0
-    timeout = run.plan.queue_timeout_ms[task]
+    timeout = run.plan.queue_timeout_ms[attempt.node]
     if timeout:
         state.timers.arm(attempt, state.time_ms + timeout)
 
@@ -224,23 +368,45 @@ def _leave_pending(state: State, run: Run) -> None:
         return
     run.pending = None
     run.next_pending = 0
-    if run.left:
+    if run.left and not run.busy:
         state.decidable.pop(run.run_id, None)
+
+
+def leave_wait(state: State, run: Run, task: int) -> None:
+    """The task is no longer WAITING."""
+    if run.waits is not None and (wait := run.waits.pop(task, None)) is not None:
+        wait.timer = 0
+        name = (wait.kind, wait.label)
+        if (waits := state.awaited.get(name)) is not None:
+            waits.pop(wait, None)
+            if not waits:
+                del state.awaited[name]
+        if not run.waits:
+            run.waits = None
 
 
 def _end(state: State, run: Run, task: int, new: int, edge: int) -> None:
     """A terminal state: the attempt is over, and each edge to a child ends."""
+    old = run.states[task]
     run.states[task] = new
     attempt = run.attempts.pop(task, None)
     if attempt is not None:
         attempt.timer = 0
         if attempt.number != 1:
             _ended_with(run, task, attempt.number)
-    elif new == FAILED:
+    elif new == FAILED and old == PENDING:
         _ended_with(run, task, 0)
+    if old == WAITING:
+        if run.signals is not None and new == SUCCESS:
+            _use_signal(run, task)
+        leave_wait(state, run, task)
+    if run.held is not None:
+        leave_limits(run, task)
     run.left -= 1
-    if not run.left:
+    if not run.left and not run.paused:
         state.decidable[run.run_id] = run
+    if task >= run.plan.n:
+        mapping.ended(state, run, task, old)
     elif children := run.plan.children[task]:
         if edge == join.TAKEN and run.not_taken is None and run.failed is None:
             # The way of most edges: taken, in a run where every edge so far was taken.
@@ -256,8 +422,41 @@ def _end(state: State, run: Run, task: int, new: int, edge: int) -> None:
                     _decidable(state, run, child)
         else:
             _settle(state, run, children, edge)
+    if run.plan.followers and task in run.plan.followers:
+        mapping.task_ended(state, run, task)
+        for follower in run.plan.followers[task]:
+            is_known = run.maps is not None and follower in run.maps
+            if run.states[follower] == PENDING and not is_known and _is_decided(run, follower):
+                _decidable_once(state, run, follower)
+    elif run.busy is not None and task < run.plan.n:
+        mapping.task_ended(state, run, task)
     if run.pending is not None:
         _leave_pending(state, run)
+
+
+def _use_signal(run: Run, task: int) -> None:
+    """A task that waited for a signal has it: the oldest of that name is used up."""
+    wait = run.waits.get(task) if run.waits is not None else None
+    if wait is not None and wait.kind == "signal" and run.signals is not None:
+        place = next((at for at, kept in enumerate(run.signals) if kept[0] == wait.label), -1)
+        if place >= 0:
+            del run.signals[place]
+            run.signals = run.signals or None
+
+
+def leave_limits(run: Run, task: int) -> None:
+    """It no longer holds or asks for any limit (draft.py tells those whose they are)."""
+    if run.held is not None and run.held.pop(task, None) is not None and not run.held:
+        run.held = None
+
+
+def _is_decided(run: Run, task: int) -> bool:
+    return bool(join.decide(run.plan.rules[task], *run.edges(task)))
+
+
+def _decidable_once(state: State, run: Run, task: int) -> None:
+    if run.pending is None or task not in run.pending[run.next_pending :]:
+        _decidable(state, run, task)
 
 
 def _ended_with(run: Run, task: int, number: int) -> None:
@@ -296,18 +495,34 @@ def _settle(state: State, run: Run, children: tuple[int, ...], edge: int) -> Non
 def _decidable(state: State, run: Run, task: int) -> None:
     if run.ending:
         return  # all that is open is on the queue already
+    if run.plan.follows and not may_follow(run, task):
+        return  # what it follows is neither expanded nor over: then it is looked at again
     pending = run.pending
     if pending is None:
         run.pending = [task]
-        state.decidable[run.run_id] = run
+        if not run.paused:
+            state.decidable[run.run_id] = run
     else:
         pending.append(task)
+
+
+def may_follow(run: Run, task: int) -> bool:
+    """True where the task follows none element by element, or that one is expanded or has ended."""
+    parent = run.plan.follows.get(task, -1)
+    return parent < 0 or run.states[parent] >= TERMINAL or (run.maps is not None and parent in run.maps)
 
 
 def _apply_elsewhere(state: State, event: Event, kind: int) -> None:
     """Events that belong to no live run."""
     match kind:
-        case Kind.RUN_REFUSED | Kind.RUN_REPEATED | Kind.COMMAND_REFUSED | Kind.DEPLOY_REFUSED | Kind.INPUT_REFUSED:
+        case (
+            Kind.RUN_REFUSED
+            | Kind.RUN_REPEATED
+            | Kind.COMMAND_REFUSED
+            | Kind.COMMAND_ACCEPTED
+            | Kind.DEPLOY_REFUSED
+            | Kind.INPUT_REFUSED
+        ):
             pass  # facts for the history and for whoever asked
         case Kind.DEFINITION_RECORDED:
             _record(state, event)
@@ -330,6 +545,8 @@ def _apply_elsewhere(state: State, event: Event, kind: int) -> None:
             state.received[event.target] = event.number
         case Kind.SNAPSHOT:
             apply_snapshot(state, event)
+        case _ if kind in EXTRA:
+            EXTRA[kind](state, None, event)
         case _:
             raise ValueError(f"event kind {kind} is not known to this release: upgrade before reading this log")
 

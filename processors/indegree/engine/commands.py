@@ -13,18 +13,27 @@ It must never answer twice, and never leave a command without an answer on the p
 
 from __future__ import annotations
 
-from indegree.engine import decide
+from collections.abc import Callable
+
+from indegree.engine import decide, schedules
+from indegree.engine.answers import refuse, run_here
 from indegree.engine.bounds import text
 from indegree.engine.draft import Draft
 from indegree.engine.kinds import Kind
+from indegree.engine.messages import forward
 from indegree.engine.plan import plan_of
 from indegree.engine.records import Builder, oversized
-from indegree.engine.starts import decide_start, forward, unknown
-from indegree.engine.state import WORKFLOWS, State
+from indegree.engine.starts import decide_start, unknown
+from indegree.engine.state import WORKFLOWS, Run, State
 from indegree.events.definition import Definition
-from indegree.events.run_ids import InvalidId, is_id, partition_of_key, partition_of_run
+from indegree.events.run_ids import is_id, partition_of_key
 from indegree.v1.trigger_pb2 import Activate, Cancel, Command, Deploy, Origin, PartitionMessage
 from indegree.v1.workflow_pb2 import VersionPointer
+
+COMMANDS: dict[str, Callable[[Draft, Builder, Command, Origin, Definition | None], Run | None]] = {}
+"""Commands of the features (features.py), by name. What they return is advanced."""
+MESSAGES: dict[str, Callable[[Draft, Builder, PartitionMessage], Run | None]] = {}
+"""The same for what partitions tell each other."""
 
 
 def decide_command(
@@ -39,7 +48,7 @@ def decide_command(
     most = draft.limits.name_chars
     if len(command.actor) > most or len(command.request_id) > most:
         bounded = Command(request_id=command.request_id[:most], actor=command.actor[:most])
-        _refuse(draft, bounded, "", f"actor and request_id may have {most} characters: shorten them")
+        refuse(draft, bounded, "", f"actor and request_id may have {most} characters: shorten them")
         return True
     match kind:
         case "cancel":
@@ -50,13 +59,14 @@ def decide_command(
         case "activate":
             if _at_home(draft, command, command.activate.workflow):
                 _activate(draft, command, command.activate, definition)
-        case "pause" | "resume" | "signal" | "rerun":
-            run_id = getattr(command, kind).run_id
-            _refuse(draft, command, run_id, f"{kind} is not served in this release")
+        case _ if kind in COMMANDS:
+            run = COMMANDS[kind](draft, builder, command, origin, definition)
+            if run is not None:
+                decide.advance(draft, builder, run)
         case "message":
             return _message(draft, builder, command.message, definition)
         case _:
-            _refuse(draft, command, "", "the record holds no command: cancel, deploy or activate")
+            refuse(draft, command, "", "the record holds no command: cancel, deploy, activate, pause and their like")
     return True
 
 
@@ -77,17 +87,6 @@ def out_of_order(state: State, command: Command, partitions: int) -> str:
     )
 
 
-def _refuse(draft: Draft, command: Command, run_id: str, reason: str) -> None:
-    # A run id is never left empty in this event: an empty one would be read as that of the event before it.
-    draft.emit(
-        Kind.COMMAND_REFUSED,
-        text(run_id)[:200] or "-",
-        reason=text(reason)[: draft.limits.reason_chars],
-        request_id=command.request_id,
-        actor=command.actor,
-    )
-
-
 def _message(draft: Draft, builder: Builder, message: PartitionMessage, definition: Definition | None) -> bool:
     source = message.source
     if source >= draft.partitions or message.number <= draft.state.received.get(source, 0):
@@ -99,44 +98,31 @@ def _message(draft: Draft, builder: Builder, message: PartitionMessage, definiti
         case "command":
             if message.command.WhichOneof("command") != "message":  # one hop: a message never holds a message
                 decide_command(draft, builder, message.command, Origin(), definition)
+        case kind if kind in MESSAGES:
+            run = MESSAGES[kind](draft, builder, message)
+            if run is not None and run.run_id in draft.state.runs:
+                decide.advance(draft, builder, run)
         case _:
             pass  # of a later release, which never sends it to a partition that an older one may own
     return True
 
 
 def _cancel(draft: Draft, builder: Builder, command: Command, cancel: Cancel) -> None:
-    run_id = cancel.run_id
-    state = draft.state
-    run = state.runs.get(run_id)
-    if run is not None and run.left and not run.ending:
-        draft.emit(
-            Kind.RUN_CANCEL_REQUESTED,
-            run_id,
-            state="CANCELLED",
-            reason=cancel.reason[: draft.limits.reason_chars],
-            actor=command.actor,
-            request_id=command.request_id,
-        )
-        decide.advance(draft, builder, run)
+    run = run_here(draft, command, cancel.run_id)
+    if run is None:
         return
-    if run is not None:
-        _refuse(draft, command, run_id, "the run is ending already" if run.ending else "the run has ended")
+    if (not run.left and not run.paused) or run.ending:
+        refuse(draft, command, cancel.run_id, "the run is ending already" if run.ending else "the run has ended")
         return
-    try:
-        home = partition_of_run(run_id)
-    except InvalidId as error:
-        _refuse(draft, command, run_id, str(error))
-        return
-    if home >= draft.partitions:
-        _refuse(draft, command, run_id, f"no such run: its id names partition {home} of {draft.partitions}")
-    elif home != draft.number:
-        kept = Command(request_id=command.request_id, actor=command.actor, cancel=cancel)
-        kept.cancel.reason = cancel.reason[: draft.limits.reason_chars]
-        forward(draft, home, PartitionMessage(command=kept))
-    elif state.windows.ended_run(run_id, state.time_ms) is not None:
-        _refuse(draft, command, run_id, "the run has ended")
-    else:
-        _refuse(draft, command, run_id, "no such run: it was never started here, or ended long ago")
+    draft.emit(
+        Kind.RUN_CANCEL_REQUESTED,
+        run.run_id,
+        state="CANCELLED",
+        reason=cancel.reason[: draft.limits.reason_chars],
+        actor=command.actor,
+        request_id=command.request_id,
+    )
+    decide.advance(draft, builder, run)
 
 
 # -- versions ----------------------------------------------------------------------------------------------------------
@@ -184,7 +170,7 @@ def _deploy(draft: Draft, command: Command, deploy: Deploy, definition: Definiti
         )
     else:
         plan = plan_of(definition)
-        problem = plan.unsupported or oversized(plan, draft.limits)
+        problem = oversized(plan, draft.limits)
         other = windows.labels.get((workflow, label)) if label else None
         if not problem and other not in (None, version):
             problem = (
@@ -194,7 +180,11 @@ def _deploy(draft: Draft, command: Command, deploy: Deploy, definition: Definiti
     if problem:
         _refuse_deploy(draft, command, workflow, version, label, problem)
         return
+    assert definition is not None, "without one there is a problem"
     is_new_label = bool(label) and (workflow, label) not in windows.labels
+    activates = deploy.activate or (deploy.activate_if_none and workflow not in windows.active)
+    if activates:
+        schedules.record_cron(draft, plan_of(definition))
     draft.emit(
         Kind.VERSION_DEPLOYED,
         None,
@@ -206,8 +196,8 @@ def _deploy(draft: Draft, command: Command, deploy: Deploy, definition: Definiti
     )
     if is_new_label:
         _publish(draft, command, workflow, version, label)
-    if deploy.activate or (deploy.activate_if_none and workflow not in windows.active):
-        _make_active(draft, command, workflow, version, label)
+    if activates:
+        _make_active(draft, command, definition, label)
 
 
 def _activate(draft: Draft, command: Command, activate: Activate, definition: Definition | None) -> None:
@@ -217,14 +207,13 @@ def _activate(draft: Draft, command: Command, activate: Activate, definition: De
     if not version or definition is None or definition.id != workflow or definition.hash != version:
         _refuse_deploy(draft, command, workflow, version, label, unknown(workflow, version, label))
         return
-    problem = plan_of(definition).unsupported
-    if problem:
-        _refuse_deploy(draft, command, workflow, version, label, problem)
-        return
-    _make_active(draft, command, workflow, version, label)
+    schedules.record_cron(draft, plan_of(definition))
+    _make_active(draft, command, definition, label)
 
 
-def _make_active(draft: Draft, command: Command, workflow: str, version: str, label: str) -> None:
+def _make_active(draft: Draft, command: Command, definition: Definition, label: str) -> None:
+    """The definition of a version with schedules stands on the log already (`schedules.record_cron`)."""
+    workflow, version = definition.id, definition.hash
     draft.emit(
         Kind.VERSION_ACTIVATED,
         None,
@@ -235,6 +224,7 @@ def _make_active(draft: Draft, command: Command, workflow: str, version: str, la
         request_id=command.request_id,
     )
     _publish(draft, command, workflow, version, "")  # also what is active already: the topic may say something else
+    schedules.activated(draft, plan_of(definition))
 
 
 def _publish(draft: Draft, command: Command, workflow: str, version: str, label: str) -> None:

@@ -17,25 +17,30 @@ It must never read a clock, draw a random number, or call anything that waits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from indegree.engine import decide, results
+from indegree.engine import decide, features, intake, results  # noqa: F401 - features registers itself
 from indegree.engine import snapshot as snapshots
 from indegree.engine.apply import apply
 from indegree.engine.bounds import text
 from indegree.engine.commands import decide_command, out_of_order
-from indegree.engine.dispatch import BOUND, NEW, SENT, Dispatch
+from indegree.engine.dispatch import BOUND, NEW, SENT, Dispatch, Worth
 from indegree.engine.draft import Draft
 from indegree.engine.effects import Effects
+from indegree.engine.intake import Route, Taken
 from indegree.engine.kinds import Kind
 from indegree.engine.limits import Limits
 from indegree.engine.progress import Projection
+from indegree.engine.failing import attempt_failed
 from indegree.engine.records import Builder, Unbuildable
 from indegree.engine.snapshot import Cursor
 from indegree.engine.starts import decide_start
-from indegree.engine.state import DEAD_LETTER, WORKFLOWS, Attempt, OutboxEntry, Run, State
+from indegree.engine.state import DEAD_LETTER, WORKFLOWS, Attempt, OutboxEntry, Ref, Run, State
 from indegree.engine.states import QUEUED, RUNNING
+from indegree.engine.turns import Turns
+from indegree.engine.values import Needs
+from indegree.engine.waiting import Observed, observe
 from indegree.engine.windows import Windows
 from indegree.events.definition import Definition
 from indegree.events.topics import COMMANDS, RESULTS, TIMER, TRIGGERS
@@ -43,7 +48,7 @@ from indegree.v1.event_pb2 import Frame
 from indegree.v1.progress_pb2 import Progress
 from indegree.v1.task_pb2 import Result, Task
 from indegree.v1.trigger_pb2 import Command, Origin, Start
-from indegree.v1.value_pb2 import Error
+from indegree.v1.value_pb2 import Error, Reference
 from indegree.v1.workflow_pb2 import DeadLetter
 
 __all__ = ["DEAD_LETTER", "WORKFLOWS", "Broken", "Cursor", "Effects", "OutboxEntry", "PartitionCore"]
@@ -62,16 +67,17 @@ class PartitionCore:
     state:      changed only through events (state.py)
     counters:   what has no event: results that were stale or unknown, inputs that were passed over, attempts that
                 were given back because their worker did not begin them
+    turns:      volatile: how workflows take turns in queues; shared by all partitions of an engine
     """
 
-    def __init__(self, number: int, partitions: int, limits: Limits | None = None) -> None:
+    def __init__(self, number: int, partitions: int, limits: Limits | None = None, turns: Turns | None = None) -> None:
         self.number = number
         self.partitions = partitions
         self.limits = limits if limits is not None else Limits()
         self.state = State(Windows(self.limits.history_ms, self.limits.finished_max))
         self.counters = {"stale": 0, "unknown": 0, "passed_over": 0, "tombstones": 0, "repeated_messages": 0}
         self.counters["unstarted"] = 0
-        self._dispatch = Dispatch(self.limits.heartbeat_timeout_ms, self.limits.start_timeout_ms)
+        self._dispatch = Dispatch(self.limits.heartbeat_timeout_ms, self.limits.start_timeout_ms, turns)
         self._draft = Draft(self.state, self._dispatch, self.limits, number, partitions)
         self._builder = Builder(number, self.limits)
         self._fault: BaseException | None = None
@@ -79,6 +85,7 @@ class PartitionCore:
         self._stops_at = 0  # owner's time of the last frame that held nothing but stops
         self._found: list[tuple[Attempt, int]] = []  # at the announcement: queued, without a start
         self._found_outbox: list[OutboxEntry] = []
+        self._unbuilt: dict[str, list[tuple[Attempt, int]]] = {}  # run id -> taken, and waiting for a value
 
     # -- replay ------------------------------------------------------------------------------------------------------
 
@@ -168,6 +175,7 @@ class PartitionCore:
 
     def trigger(self, start: Start, origin: Origin, definition: Definition | None) -> None:
         """A start from the triggers topic. `definition`: the catalog's for its version, label or active version."""
+        start.ClearField("parent")  # only partitions say that
         self._input(
             TRIGGERS,
             origin.offset,
@@ -242,6 +250,64 @@ class PartitionCore:
         self._guard(decide_it)
         position[topic] = offset + 1
         self._silent += 1
+
+    def awaited(self) -> dict[tuple[str, str], int]:
+        """(kind, label) -> since when (owner's time): what `observe` is to be told of. kind: kafka (label: a topic) or
+        run (label: a workflow)."""
+        return {name: min(wait.since_ms for wait in waits) for name, waits in self.state.awaited.items()}
+
+    def observe(self, seen: Observed) -> bool:
+        """A record that a task may wait for. False: a value has to be fetched first (`wants`); tell it again then.
+
+        It may be told any number of times; what has ended is not ended again.
+        """
+        self._check()
+        self._draft.caused_by(TIMER)
+        done: list[bool] = []
+        self._guard(lambda: done.append(self._observe(seen)))
+        return done[0]
+
+    def _observe(self, seen: Observed) -> bool:
+        try:
+            for run in observe(self._draft, self._builder, seen):
+                if self._draft.full():
+                    self._draft.seal()
+                decide.advance(self._draft, self._builder, run)
+        except Needs:
+            return False
+        return True
+
+    # -- records of users' topics ------------------------------------------------------------------------------------
+
+    def intake_began(self, topic: str, partition: int, begins: Mapping[str, int]) -> None:
+        """These workflows take records of a user's topic from these offsets on. See intake.py."""
+        self._of_intake(lambda: intake.begin(self._draft, topic, partition, begins))
+
+    def intake_ended(self, topic: str, partition: int, workflows: Iterable[str]) -> None:
+        """These workflows take no more of it."""
+        self._of_intake(lambda: intake.end(self._draft, topic, partition, workflows))
+
+    def intake_lost(self, topic: str, partition: int, offset: int) -> None:
+        """Kafka has nothing at its position any more: it goes on at `offset`."""
+        self._of_intake(lambda: intake.lost(self._draft, topic, partition, offset))
+
+    def intake(
+        self, topic: str, partition: int, records: Sequence[Taken], routes: Sequence[Route], at_least: int = 1
+    ) -> int:
+        """Decides records of a user's topic, in order; returns how many, see intake.decide."""
+        found: list[int] = []
+        self._of_intake(
+            lambda: found.append(
+                intake.decide(self._draft, self._builder, topic, partition, records, routes, at_least)
+            )
+        )
+        self.counters["tombstones"] += sum(1 for r in records[: found[0]] if r.data is None and not r.error)
+        return found[0]
+
+    def _of_intake(self, work: Callable[[], Any]) -> None:
+        self._check()
+        self._draft.caused_by(TIMER)
+        self._guard(work)
 
     def worker_lost(self, instance: str) -> None:
         """A worker left or is silent: its bound attempts failed, what it had not begun is ready for others."""
@@ -318,20 +384,68 @@ class PartitionCore:
         True: more is left; cut, let others have their turn, and call it again.
         """
         self._check()
-        decidable = self.state.decidable
-        if decidable:
+        decidable, asleep = self.state.decidable, self._builder.values.asleep
+        if decidable and self._is_awake():
             self._guard(self._proceed)
-        return bool(decidable)
+        return bool(decidable) and (not asleep or self._is_awake())
+
+    def _is_awake(self) -> bool:
+        """Whether any decidable run does not wait for a value."""
+        asleep = self._builder.values.asleep
+        return not asleep or any(run_id not in asleep for run_id in self.state.decidable)
 
     def _proceed(self) -> None:
         draft, decidable = self._draft, self.state.decidable
         draft.caused_by(None)  # by inputs of earlier frames
         end = draft.count + self.limits.step_tasks
-        while decidable and draft.count < end and not draft.full():
+        asleep = self._builder.values.asleep
+        turns = len(decidable) + self.limits.step_tasks
+        while decidable and draft.count < end and not draft.full() and turns > 0:
+            turns -= 1
             run = next(iter(decidable.values()))
-            decide.advance(draft, self._builder, run)
+            if run.run_id not in asleep:
+                decide.advance(draft, self._builder, run)
             if decidable.pop(run.run_id, None) is not None:
                 decidable[run.run_id] = run  # not done yet: to the end of the line
+
+    # -- values that lie elsewhere -------------------------------------------------------------------------------------
+
+    def wants(self) -> list[Reference]:
+        """Values in the payloads topic that a decision waits for: fetch each and call `supply`. Each is named once in
+        an ownership."""
+        return self._builder.values.wants()
+
+    def supply(self, reference: Reference, data: bytes | None, error: str = "") -> None:
+        """The JSON text of a value, or None and why it cannot be had. What waited for it is decided by `proceed`."""
+        self._check()
+        self._woken(self._builder.values.supply(reference, data, error))
+
+    def to_store(self) -> list[tuple[str, bytes]]:
+        """What the core made and wants to have in the payloads topic: (token, content). Store it and call `stored`."""
+        return self._builder.values.to_store()
+
+    def stored(self, token: str, reference: Reference | None, error: str = "") -> None:
+        """Where it lies now, or None and why it cannot be stored."""
+        self._check()
+        self._woken(self._builder.values.stored_as(token, reference, error))
+
+    def _woken(self, run_ids: Iterable[str]) -> None:
+        for run_id in run_ids:
+            for attempt, number in self._unbuilt.pop(run_id, ()):
+                if attempt.number == number and attempt.place == SENT and self._is_queued(attempt):
+                    self._dispatch.give_back(attempt)
+
+    def oldest_payload(self) -> int | None:
+        """The smallest offset of this partition's payloads that a live run refers to; None: none does."""
+        found: int | None = None
+        for run in self.state.runs.values():
+            if run.references:
+                for output in run.outputs.values():
+                    if isinstance(output, Ref):
+                        reference = output.reference
+                        if reference.partition == self.number and (found is None or reference.offset < found):
+                            found = reference.offset
+        return found
 
     # -- frames ------------------------------------------------------------------------------------------------------
 
@@ -413,15 +527,20 @@ class PartitionCore:
         return attempt.run.attempts.get(attempt.task) is attempt and attempt.run.states[attempt.task] == QUEUED
 
     def queues(self) -> Iterable[str]:
-        """Queues with a ready attempt."""
-        return tuple(self._dispatch.counts)
+        """Queues with a ready attempt, but for those that are paused."""
+        counts, switches = self._dispatch.counts, self.state.switches
+        if not switches:
+            return tuple(counts)
+        return tuple(queue for queue in counts if ("queue", queue) not in switches)
 
     def ready(self, queue: str) -> int:
         """Number of ready attempts in a queue."""
         return self._dispatch.counts.get(queue, 0)
 
-    def best(self, queue: str) -> tuple[int, int, int] | None:
+    def best(self, queue: str) -> Worth | None:
         """What orders the best ready attempt of a queue, to compare partitions: smaller goes first. None: none is."""
+        if self.state.switches and ("queue", queue) in self.state.switches:
+            return None
         return self._dispatch.best(queue)
 
     def refusers(self, queue: str) -> Collection[str]:
@@ -437,15 +556,20 @@ class PartitionCore:
         return self._dispatch.recall(may_run)
 
     def take(self, queue: str, worker: str) -> Task | None:
-        """The best ready attempt of a queue by (priority, depth, age), as a record addressed to `worker`.
+        """The best ready attempt of a queue by (priority, turn of its workflow, depth, age), as a record addressed to
+        `worker`.
 
         None if there is none. A task whose inputs cannot be made fails by events of the open frame, and the next best
         is given.
         """
         self._check()
+        if self.state.switches and ("queue", queue) in self.state.switches:
+            return None
         while (attempt := self._dispatch.take(queue, worker)) is not None:
             try:
                 return self._builder.build(attempt, worker, self.state.epoch, self.state.time_ms)
+            except Needs:  # its value has to be fetched again: the next best is given
+                self._unbuilt.setdefault(attempt.run.run_id, []).append((attempt, attempt.number))
             except Unbuildable as error:
                 self._guard(lambda a=attempt, why=str(error): self._unbuildable(a, why))  # type: ignore[misc]
             except BaseException as fault:
@@ -458,7 +582,7 @@ class PartitionCore:
         if self._draft.full():
             self._draft.seal()
         self._draft.caused_by(TIMER)
-        decide.attempt_failed(self._draft, attempt, "error", Error(type="input", message=reason), final=reason)
+        attempt_failed(self._draft, attempt, "error", Error(type="input", message=reason), final=reason)
         decide.advance(self._draft, self._builder, attempt.run)
 
     def held(self, worker: str) -> int:

@@ -1,29 +1,37 @@
-"""What follows by itself: decidable tasks, and runs with nothing left.
+"""What follows by itself: decidable tasks, instances that may begin, and runs with nothing left.
 
-Why: this is the scheduler. A task whose rule is decided is queued, skipped, failed, cancelled, or, where it has nothing
+Why: this is the scheduler. A task whose rule is decided is begun, skipped, failed, cancelled, or, where it has nothing
 to do, succeeds; each of these may decide others, until nothing is left to decide or the frame is full.
 
-How: `advance` takes from the run's `pending` queue; every event that it emits takes its task out of there (apply does),
-so the loop ends. No recursion: a chain of joins goes round the loop. `settle` judges a failed attempt.
+How: `advance` takes from the run's `pending` queue and from its `busy` maps; every event that it emits takes its task
+out of there (apply does), so the loop ends. No recursion: a chain of joins goes round the loop. What needs a value
+that is not at hand (values.py) is left where it is, and the others are decided.
 
-It must never decide a task twice, and never decide anything that is not on `pending`.
+It must never decide a task twice, and never decide anything that is neither on `pending` nor in a busy map.
 """
 
 from __future__ import annotations
 
-from indegree.engine import join, retry
-from indegree.engine.bounds import cut_error, cut_log, text
+from collections.abc import Callable
+from typing import Any
+
+from indegree.engine import ended, expansion, fire, join
 from indegree.engine.draft import Draft
+from indegree.engine.failing import attempt_failed, fail
 from indegree.engine.kinds import Kind
 from indegree.engine.plan import JOIN
-from indegree.engine.records import Builder, Unbuildable
+from indegree.engine.records import Builder
 from indegree.engine.scope import scope_of
 from indegree.engine.state import Attempt, Run
-from indegree.engine.states import RETRYING, RUNNING
+from indegree.engine.states import PENDING, RETRYING, RUNNING, TERMINAL
+from indegree.engine.values import Missing, Needs
 from indegree.events import json_values
 from indegree.events.durations import format_duration
 from indegree.events.expressions import EvaluationError, truthy
 from indegree.v1.value_pb2 import Error
+
+DUE: dict[type, Callable[[Draft, Builder, Any], Run | None]] = {}
+"""What a due timer of a feature's own means, by the type of its owner (features.py). Returns a run to be advanced."""
 
 _OPERANDS_BYTES = 8_192
 """Operands recorded with a decision; more are left out, since the values stand in the log anyway."""
@@ -32,18 +40,48 @@ _OPERANDS_BYTES = 8_192
 def advance(draft: Draft, builder: Builder, run: Run) -> None:
     """Decides what is decidable in a run, until nothing is, the frame is full, or a step's share of tasks is decided;
     finishes the run when nothing is left."""
+    asleep = builder.values.asleep
+    if asleep:
+        asleep.discard(run.run_id)
+    if run.paused or run.waiting:
+        return
     share = draft.limits.step_tasks
-    while run.pending:
+    while run.pending is not None or run.busy:
+        before = draft.count
+        if run.pending is not None:
+            share = _pending(draft, builder, run, share)
+        if run.busy and share > 0 and not draft.full():
+            share = expansion.advance(draft, builder, run, share)
         if share <= 0 or draft.full():
             return
-        share -= 1
-        task = run.pending[run.next_pending]
-        if run.ending:
-            _cancel(draft, run, task)
-        else:
-            _decide(draft, builder, run, task)
+        if draft.count == before:  # what is left waits for values
+            asleep.add(run.run_id)
+            return
     if not run.left and run.run_id in draft.state.runs:
-        _finish(draft, run)
+        _finish(draft, builder, run)
+
+
+def _pending(draft: Draft, builder: Builder, run: Run, share: int) -> int:
+    """Goes through the queue once; what waits for a value stays on it. Returns what is left of the share."""
+    at = run.next_pending
+    while (pending := run.pending) is not None and share > 0 and not draft.full():
+        at = max(at, run.next_pending)
+        if at >= len(pending):
+            break
+        task = pending[at]
+        state = run.states[task]
+        if run.ending:
+            if state < TERMINAL:
+                share -= 1
+                _cancel(draft, run, task)
+        elif state == PENDING:
+            share -= 1
+            try:
+                _decide(draft, builder, run, task)
+            except Needs:
+                pass
+        at += 1
+    return share
 
 
 def _decide(draft: Draft, builder: Builder, run: Run, task: int) -> None:
@@ -59,9 +97,9 @@ def _decide(draft: Draft, builder: Builder, run: Run, task: int) -> None:
     data = b""
     if plan.when is not None and (condition := plan.when[task]) is not None:
         try:
-            value, operands = condition.evaluate_recorded(scope_of(run))
-        except (EvaluationError, json_values.JsonValueError) as error:
-            _fail(draft, run_id, task, f"its condition has no value: {error}")
+            value, operands = condition.evaluate_recorded(scope_of(run, builder.values))
+        except (EvaluationError, json_values.JsonValueError, Missing) as error:
+            fail(draft, run, task, f"its condition has no value: {error}")
             return
         data = _recorded(operands)
         if not truthy(value):
@@ -69,16 +107,10 @@ def _decide(draft: Draft, builder: Builder, run: Run, task: int) -> None:
             return
     if plan.kinds[task] == JOIN:
         draft.emit(Kind.TASK_SUCCEEDED, run_id, task=task, data=data)
-        return
-    try:
-        builder.check(run, task)
-    except Unbuildable as error:
-        _fail(draft, run_id, task, str(error))
-        return
-    if data:
-        draft.emit(Kind.TASK_QUEUED, run_id, task=task, attempt=1, data=data)
+    elif plan.mapped is not None and plan.mapped[task] is not None:
+        expansion.begin(draft, builder, run, task)
     else:
-        draft.emit(Kind.TASK_QUEUED, run_id, task=task, attempt=1)
+        fire.fire(draft, builder, run, task, data)
 
 
 def _recorded(operands: dict[str, object]) -> bytes:
@@ -89,25 +121,18 @@ def _recorded(operands: dict[str, object]) -> bytes:
     return data if len(data) <= _OPERANDS_BYTES else b""
 
 
-def _fail(draft: Draft, run_id: str, task: int, reason: str) -> None:
-    """A task that fails before any attempt."""
-    reason = text(reason)[: draft.limits.reason_chars]
-    draft.emit(Kind.TASK_FAILED, run_id, task=task, reason=reason, error=Error(type="input", message=reason))
-
-
 def _cancel(draft: Draft, run: Run, task: int) -> None:
     attempt = run.attempts.get(task)
-    number = 0
-    if attempt is not None:
-        number = attempt.number
-        worker = attempt.worker or attempt.holder
-        if worker:
-            draft.stop(run.run_id, task, number, attempt.generation, worker, "cancelled")
+    ended.stop(draft, run, task, "cancelled")
+    number = attempt.number if attempt is not None else 0
     draft.emit(Kind.TASK_CANCELLED, run.run_id, task=task, attempt=number, reason=run.reason)
 
 
-def _finish(draft: Draft, run: Run) -> None:
-    if run.ending:
+def _finish(draft: Draft, builder: Builder, run: Run) -> None:
+    actor = run.actor_end
+    if run.closing:
+        state, reason = run.closing, run.reason
+    elif run.ending:
         state, reason = run.ending, run.reason
     elif run.failures:
         task_id = run.plan.ids[run.first_failed]
@@ -116,85 +141,54 @@ def _finish(draft: Draft, run: Run) -> None:
         reason = f"task {task_id!r} failed" + (f", and {others} other{'s' if others > 1 else ''}" if others else "")
     else:
         state, reason = "SUCCESS", ""
-    draft.emit(Kind.RUN_FINISHED, run.run_id, state=state, reason=reason, actor=run.actor_end)
-
-
-def attempt_failed(
-    draft: Draft,
-    attempt: Attempt,
-    reason: str,
-    error: Error | None,
-    *,
-    final: str = "",
-    worker: str = "",
-    started_ms: int = 0,
-    finished_ms: int = 0,
-    log: str = "",
-) -> None:
-    """An attempt has failed: it is tried again after a delay, or the task is FAILED.
-
-    `final`: not to be tried again whatever the policy says, and the reason of the task's failure.
-    `worker`: who said so (an unbound attempt may have been sent to two); empty: whoever holds it.
-    """
-    run, task = attempt.run, attempt.task
-    run_id, number = run.run_id, attempt.number
-    policy = run.plan.retry[task]
-    worker = worker or attempt.worker or attempt.holder
-    fields: dict[str, object] = {"error": cut_error(error, draft.limits)} if error is not None else {}
-    if log:
-        fields["log"] = cut_log(log, draft.limits)
-    draft.emit(
-        Kind.ATTEMPT_FAILED,
-        run_id,
-        task=task,
-        attempt=number,
-        generation=attempt.generation,
-        worker=worker,
-        reason=reason,
-        started_ms=started_ms,
-        finished_ms=finished_ms,
-        **fields,
-    )
-    if not final and not run.ending and retry.is_retried(policy, number, reason, error):
-        delay = retry.delay_ms(policy, run_id, run.plan.ids[task], number, draft.limits.retry_max_delay_ms)
-        draft.emit(
-            Kind.TASK_RETRYING,
-            run_id,
-            task=task,
-            attempt=number + 1,
-            due_ms=draft.state.time_ms + delay,
-            reason=reason,
-        )
-    else:
-        draft.emit(Kind.TASK_FAILED, run_id, task=task, attempt=number, reason=final or reason)
-
-
-def is_timeout(owner: Attempt | Run) -> bool:
-    """Whether its timer ends something that may have ended by itself, and not only a retry's delay."""
-    return isinstance(owner, Run) or owner.run.states[owner.task] != RETRYING
-
-
-def due(draft: Draft, builder: Builder, owner: Attempt | Run) -> None:
-    """A timer of an attempt or of a run is due; what that means is in its state."""
-    if isinstance(owner, Run):
-        draft.emit(Kind.RUN_CANCEL_REQUESTED, owner.run_id, state="FAILED", reason="timeout")
-        advance(draft, builder, owner)
+    if not run.closing and state in run.plan.hooks:
+        draft.emit(Kind.RUN_CLOSING, run.run_id, state=state, reason=reason, actor=actor)
+        advance(draft, builder, run)  # at most once more: a run closes once
         return
+    ended.before_end(draft, run, state, reason)
+    draft.emit(Kind.RUN_FINISHED, run.run_id, state=state, reason=reason, actor=actor)
+    ended.after_end(draft, builder, run)
+
+
+def is_timeout(owner: Any) -> bool:
+    """Whether its timer ends something that may have ended by itself, and not only a delay."""
+    if isinstance(owner, Attempt):
+        return owner.run.states[owner.task] != RETRYING
+    return isinstance(owner, Run) and not owner.waiting
+
+
+def due(draft: Draft, builder: Builder, owner: Any) -> None:
+    """A timer of an attempt, a run or something of a feature is due; what that means is in its state."""
+    if isinstance(owner, Attempt):
+        _due(draft, builder, owner)
+        return
+    run: Run | None = owner if isinstance(owner, Run) else None
+    if run is None:
+        run = DUE[type(owner)](draft, builder, owner)
+    elif run.waiting:
+        run = ended.time_has_come(draft, run)
+    else:
+        draft.emit(Kind.RUN_CANCEL_REQUESTED, run.run_id, state="FAILED", reason="timeout")
+    if run is not None:
+        advance(draft, builder, run)
+
+
+def _due(draft: Draft, builder: Builder, owner: Attempt) -> None:
     run, task = owner.run, owner.task
     state = run.states[task]
     if run.ending:
         pass  # it is on `pending`, to be cancelled
     elif state == RUNNING:
         draft.stop(run.run_id, task, owner.number, owner.generation, owner.worker, "timeout")
-        limit = format_duration(run.plan.timeout_ms[task])
+        limit = format_duration(run.plan.timeout_ms[owner.node])
         error = Error(type="timeout", message=f"the attempt took longer than its timeout of {limit}")
         attempt_failed(draft, owner, "timeout", error, started_ms=owner.started_ms, finished_ms=draft.state.time_ms)
     elif state == RETRYING:
-        draft.emit(Kind.TASK_QUEUED, run.run_id, task=task, attempt=owner.number, generation=owner.generation)
+        fire.again(draft, builder, run, task, owner.number, owner.generation)
     else:
         if owner.holder:
             draft.stop(run.run_id, task, owner.number, owner.generation, owner.holder, "timeout")
-        limit = format_duration(run.plan.queue_timeout_ms[task])
+        limit = format_duration(run.plan.queue_timeout_ms[owner.node])
         error = Error(type="queue_timeout", message=f"no worker began the attempt within its queue_timeout of {limit}")
         attempt_failed(draft, owner, "queue_timeout", error)
     advance(draft, builder, run)

@@ -2,11 +2,13 @@
 
 Why: priority, fairness and cancel mean something only if attempts wait here, not on a topic.
 
-How: a heap for each queue of tasks, ordered by (-priority, depth, age). An entry is dead when its attempt has moved on;
-it is dropped when it comes up, and a heap of which most is dead is cleaned. An attempt goes NEW (its frame is not
-acknowledged) -> READY -> SENT (its record is on its way) -> BOUND (its worker said `started`); HELD waits for a delay
-after a rejection; OVER needs nothing more. Who rejected an attempt is remembered: an instance never gets code that it
-did not start with, so the next one to get it is one that has not said no, as long as there is one.
+How: a line for each queue of tasks (turns.py). Strict priority comes first; among equal priority the workflows take
+turns, and one that comes anew begins at the present turn, so that it neither starves nor is starved; within a workflow
+the order is (depth, age). An entry is dead when its attempt has moved on; it is dropped when it comes up, and a line of
+which most is dead is cleaned. An attempt goes NEW (its frame is not acknowledged) -> READY -> SENT (its record is on
+its way) -> BOUND (its worker said `started`); HELD waits for a delay after a rejection; PARKED for the end of a pause
+of its run; OVER needs nothing more. Who rejected an attempt is remembered: an instance never gets code that it did not
+start with, so the next one to get it is one that has not said no, as long as there is one.
 
 Two silences have a bound: of a worker about an attempt that it began (BOUND), and about one that it was sent and has
 not begun (SENT). They are counted in steady time (`now_ms`), not in the owner's: that follows the broker's clock, which
@@ -21,20 +23,21 @@ from collections.abc import Callable, Collection, Iterable
 from heapq import heapify, heappop, heappush
 from typing import Final
 
-from indegree.engine.state import Attempt
+from indegree.engine.state import Attempt, Run
+from indegree.engine.turns import READY, Line, Turns
 
 NEW: Final = 0
-READY: Final = 1
 HELD: Final = 2
 SENT: Final = 3
 BOUND: Final = 4
 OVER: Final = 5
+PARKED: Final = 6
 
 _CLEAN_ABOVE = 1_024
 _NEVER: Final = 1 << 62
 
-Entry = tuple[int, int, int, int, int, Attempt]
-"""(-priority, depth, queued_ms, order of arrival, attempt number, attempt)"""
+Worth = tuple[int, int, int, int]
+"""(-priority, tag of the workflow's turn, depth, queued_ms) of an attempt: smaller goes first."""
 
 
 class Dispatch:
@@ -43,18 +46,20 @@ class Dispatch:
     counts:  queue -> number of READY attempts; never 0, so its keys are the queues with work
     now_ms:  steady time, in milliseconds from anywhere; it stands while a frame is open
     bound_ms, sent_ms: how long nothing may be heard of an attempt that is BOUND, or SENT
+    turns:   shared by the partitions of an engine
     """
 
-    __slots__ = ("_anew_ms", "_arrivals", "_by_worker", "_heaps", "_held", "_look_ms", "bound_ms", "counts", "now_ms",
-                 "sent_ms")  # fmt: skip
+    __slots__ = ("_anew_ms", "_arrivals", "_by_worker", "_held", "_lines", "_look_ms", "_turns", "bound_ms", "counts",
+                 "now_ms", "sent_ms")  # fmt: skip
 
-    def __init__(self, bound_ms: int, sent_ms: int) -> None:
+    def __init__(self, bound_ms: int, sent_ms: int, turns: Turns | None = None) -> None:
         self.counts: dict[str, int] = {}
         self.now_ms = 0
         self.bound_ms, self.sent_ms = bound_ms, sent_ms
         self._look_ms = _NEVER  # `overdue` finds nothing before that
         self._anew_ms = -_NEVER  # no silence is counted from before that
-        self._heaps: dict[str, list[Entry]] = {}
+        self._turns = turns if turns is not None else Turns()
+        self._lines: dict[str, Line] = {}
         self._arrivals = 0
         self._held: list[tuple[int, int, int, Attempt]] = []  # due_ms, order, attempt number, attempt
         self._by_worker: dict[str, dict[Attempt, None]] = {}  # sent to or bound to it, and not over
@@ -62,62 +67,95 @@ class Dispatch:
     # -- ready -------------------------------------------------------------------------------------------------------
 
     def push(self, attempt: Attempt) -> None:
-        """The attempt may be taken from now on."""
+        """The attempt may be taken from now on; or when its run goes on, where that is paused."""
+        run = attempt.run
+        if run.paused and not run.ending:
+            attempt.place = PARKED
+            return
         attempt.place = READY
-        plan = attempt.run.plan
-        queue = plan.queue[attempt.task]
-        heap = self._heaps.get(queue)
-        if heap is None:
-            heap = self._heaps[queue] = []
+        plan, node = run.plan, attempt.node
+        queue = plan.queue[node]
+        line = self._lines.get(queue)
+        if line is None:
+            line = self._lines[queue] = Line(queue, self._turns)
         self._arrivals += 1
-        priority, depth = plan.order[attempt.task]
-        heappush(heap, (priority, depth, attempt.queued_ms, self._arrivals, attempt.number, attempt))
-        count = self.counts[queue] = self.counts.get(queue, 0) + 1
-        if len(heap) > 2 * count + _CLEAN_ABOVE:
-            heap[:] = [entry for entry in heap if entry[5].place == READY and entry[5].number == entry[4]]
-            heapify(heap)
+        priority, depth = plan.order[node]
+        entries = line.flow(priority, plan.workflow).entries
+        heappush(entries, (depth, attempt.queued_ms, self._arrivals, attempt.number, attempt))
+        self.counts[queue] = self.counts.get(queue, 0) + 1
 
-    def best(self, queue: str) -> tuple[int, int, int] | None:
-        """(-priority, depth, queued_ms) of what `take` would give: smaller goes first."""
-        heap = self._heaps.get(queue)
-        while heap:
-            priority, depth, queued_ms, _, number, attempt = heap[0]
-            if attempt.place == READY and attempt.number == number:
-                return priority, depth, queued_ms
-            heappop(heap)
-        return None
+    def best(self, queue: str) -> Worth | None:
+        """What `take` would give is worth so much: smaller goes first, on whatever partition of the engine."""
+        line = self._lines.get(queue)
+        flow = line.head() if line is not None else None
+        if flow is None:
+            return None
+        depth, queued_ms, _, _, _ = flow.entries[0]
+        return flow.priority, flow.turn.tag, depth, queued_ms
 
     def take(self, queue: str, worker: str) -> Attempt | None:
-        """The best READY attempt of a queue, now SENT to `worker`."""
-        heap = self._heaps.get(queue)
-        if not heap or queue not in self.counts:
+        """The READY attempt of a queue whose turn it is, now SENT to `worker`."""
+        counts = self.counts
+        flow = self._lines[queue].head() if queue in counts else None
+        if flow is None:
             return None
-        while heap:
-            _, _, _, _, number, attempt = heappop(heap)
-            if attempt.place == READY and attempt.number == number:
-                self._count_down(queue)
-                attempt.place = SENT
-                self._give(attempt, worker)
-                self._listen(attempt, self.sent_ms)
-                return attempt
-        return None
+        attempt = heappop(flow.entries)[4]
+        if len(flow.level.turns) > 1:
+            flow.served()
+        count = counts[queue] - 1
+        if count:
+            counts[queue] = count
+        else:
+            del counts[queue]
+            flow.level.caught_up(flow.turn)
+        attempt.place = SENT
+        self._give(attempt, worker)
+        self._listen(attempt, self.sent_ms)
+        return attempt
 
-    def _count_down(self, queue: str) -> None:
+    def _first(self, queue: str) -> Attempt | None:
+        line = self._lines.get(queue)
+        flow = line.head() if line is not None else None
+        return flow.entries[0][4] if flow is not None else None
+
+    def _out_of_turn(self, attempt: Attempt) -> None:
+        """It was READY, and was not taken: what its line has of it is dead."""
+        queue = attempt.run.plan.queue[attempt.node]
         count = self.counts[queue] - 1
         if count:
             self.counts[queue] = count
         else:
             del self.counts[queue]
+        line = self._lines[queue]
+        line.dead += 1
+        if line.dead > count + _CLEAN_ABOVE:
+            line.clean()
+
+    # -- pauses ------------------------------------------------------------------------------------------------------
+
+    def park(self, run: Run) -> None:
+        """The run is paused: nothing of it is taken from now on. What is SENT or BOUND goes on."""
+        for attempt in run.attempts.values():
+            if attempt.place == READY:
+                attempt.place = PARKED
+                self._out_of_turn(attempt)
+
+    def unpark(self, run: Run) -> None:
+        """The run goes on: what waited for that is READY."""
+        for attempt in run.attempts.values():
+            if attempt.place == PARKED:
+                self.push(attempt)
 
     # -- workers -----------------------------------------------------------------------------------------------------
 
     def _give(self, attempt: Attempt, worker: str) -> None:
-        self._leave_worker(attempt)
+        if attempt.holder:
+            self._leave_worker(attempt)
         attempt.holder = worker
-        held = self._by_worker.get(worker)
-        if held is None:
-            held = self._by_worker[worker] = {}
-        held[attempt] = None
+        try:
+            self._by_worker[worker][attempt] = None
+        except KeyError:
+            self._by_worker[worker] = {attempt: None}
 
     def _leave_worker(self, attempt: Attempt) -> None:
         if attempt.holder:
@@ -130,18 +168,18 @@ class Dispatch:
 
     def bind(self, attempt: Attempt) -> None:
         """Its worker said `started`: from now on only that one counts, and silence for too long ends it."""
-        if attempt.place == READY:
-            self._count_down(attempt.run.plan.queue[attempt.task])
-        attempt.place = BOUND
+        place, attempt.place = attempt.place, BOUND
+        if place == READY:
+            self._out_of_turn(attempt)
         self._give(attempt, attempt.worker)
         self._listen(attempt, self.bound_ms)
 
     def drop(self, attempt: Attempt) -> None:
         """The attempt is over, or waits for a retry."""
-        if attempt.place == READY:
-            self._count_down(attempt.run.plan.queue[attempt.task])
+        place, attempt.place = attempt.place, OVER
+        if place == READY:
+            self._out_of_turn(attempt)
         self._leave_worker(attempt)
-        attempt.place = OVER
 
     def give_back(self, attempt: Attempt) -> None:
         """Its worker has not begun it and will not: somebody else may."""
@@ -170,12 +208,14 @@ class Dispatch:
 
     def refusers(self, queue: str) -> Collection[str]:
         """The workers that lack the code of what `take` would give."""
-        return self._heaps[queue][0][5].refusers if self.best(queue) is not None else ()
+        first = self._first(queue)
+        return first.refusers if first is not None else ()
 
     def postpone(self, queue: str, due_ms: int) -> None:
         """What `take` would give becomes READY again at `due_ms`; the next best takes its place."""
-        if self.best(queue) is not None:
-            self.hold(self._heaps[queue][0][5], due_ms)
+        first = self._first(queue)
+        if first is not None:
+            self.hold(first, due_ms)
 
     def recall(self, may_run: Callable[[str, Collection[str]], bool]) -> bool:
         """Makes READY what is HELD and `may_run(queue, refusers)` now. True if there was any."""
@@ -184,7 +224,7 @@ class Dispatch:
             number, attempt = entry[2], entry[3]
             if attempt.place != HELD or attempt.number != number:
                 continue
-            if may_run(attempt.run.plan.queue[attempt.task], attempt.refusers):
+            if may_run(attempt.run.plan.queue[attempt.node], attempt.refusers):
                 self.push(attempt)
                 called = True
             else:
@@ -195,10 +235,10 @@ class Dispatch:
 
     def hold(self, attempt: Attempt, due_ms: int) -> None:
         """The attempt becomes READY at `due_ms`."""
-        if attempt.place == READY:
-            self._count_down(attempt.run.plan.queue[attempt.task])
+        place, attempt.place = attempt.place, HELD
+        if place == READY:
+            self._out_of_turn(attempt)
         self._leave_worker(attempt)
-        attempt.place = HELD
         self._arrivals += 1
         heappush(self._held, (due_ms, self._arrivals, attempt.number, attempt))
 

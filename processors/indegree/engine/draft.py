@@ -12,6 +12,7 @@ It must never show anything to the outside: only `close` gives the frame and its
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from indegree.engine.apply import apply
@@ -20,7 +21,7 @@ from indegree.engine.effects import Effects
 from indegree.engine.kinds import Kind
 from indegree.engine.limits import Limits
 from indegree.engine.progress import Projection
-from indegree.engine.state import Attempt, OutboxEntry, State
+from indegree.engine.state import Attempt, OutboxEntry, Run, State
 from indegree.events.frames import FORMAT
 from indegree.v1.event_pb2 import Event, Frame
 from indegree.v1.task_pb2 import Control
@@ -124,9 +125,13 @@ class Draft:
         else:
             self.size += event.ByteSize() + 4
             if kind in _ENDS_ATTEMPT:
-                attempt = state.runs[run_id].attempts.get(event.task)
+                of_run = state.runs.get(run_id)
+                attempt = of_run.attempts.get(event.task) if of_run is not None else None
                 if attempt is not None:
                     self.dispatch.drop(attempt)
+        held = None
+        if kind in _GIVES_BACK and (of := state.runs.get(run_id)) is not None and of.held is not None:
+            held = of.held.get(event.task)
         run = apply(state, event, run_id)
         self._projection.add(event, kind, run_id, run)
         if run is not None:
@@ -138,6 +143,9 @@ class Draft:
                 self.dispatch.bind(run.attempts[event.task])
             elif kind == Kind.TASK_REJECTED:
                 self.dispatch.refused(run.attempts[event.task], event.worker, event.due_ms)
+        if held is not None and run is not None:
+            for name in held:
+                RELEASE[0](self, run, event.task, name)
         return event
 
     def note(self, kind: int, **fields: Any) -> None:
@@ -188,5 +196,11 @@ class Draft:
         return frame, effects
 
 
-_ENDS_ATTEMPT = frozenset({Kind.TASK_SUCCEEDED, Kind.ATTEMPT_FAILED, Kind.TASK_CANCELLED})
+_ENDS_ATTEMPT = frozenset({Kind.TASK_SUCCEEDED, Kind.ATTEMPT_FAILED, Kind.TASK_CANCELLED, Kind.TASK_SKIPPED})
 """After these nobody needs to run the attempt. (TASK_FAILED and TASK_RETRYING follow an ATTEMPT_FAILED.)"""
+
+_GIVES_BACK = _ENDS_ATTEMPT | {Kind.TASK_FAILED, Kind.TASK_RETRYING}
+"""After these a task holds and asks for no limit (apply takes it out of `held`)."""
+
+RELEASE: list[Callable[[Draft, Run, int, str], None]] = []
+"""Who is told then (features.py: tickets.release), with the name of the limit."""

@@ -28,6 +28,20 @@ class Limits:
     inputs_bytes: int = 1_048_576
     """All arguments, command, environment and standard input of one attempt, with what else its record holds of the
     definition (setting limits.inputs_bytes)."""
+    payload_bytes: int = 64 * 1024 * 1024
+    """One value in the payloads topic (setting limits.payload_bytes)."""
+    task_payload_bytes: int = 64 * 1024 * 1024
+    """All values of one attempt that lie in the payloads topic (setting limits.task_payload_bytes)."""
+    gathered_bytes: int = 65_536
+    """What a mapped task gathered is one inline value up to this size; above it lies in the payloads topic."""
+    instances: int = 100_000
+    """Instances of one mapped task (setting limits.instances)."""
+    child_depth: int = 20
+    """How deep sub-workflows may lie in each other (setting limits.child_depth)."""
+    signals: int = 1_000
+    """Signals of one run that nobody has taken yet."""
+    pool_default: int = 1
+    """The limit of a pool that nobody has set."""
     json_depth: int = 100
     definition_part_bytes: int = 256 * 1024
     """A part of a definition on the log; a frame with one part stays below the record limit of 2 MiB."""
@@ -64,6 +78,20 @@ class Limits:
         """Why an output fails its task."""
         return (
             f"result too large: {size} > {self.value_bytes} bytes (limits.value_bytes); return a path or a URL instead"
+        )
+
+    def payload_too_large(self, size: int) -> str:
+        """Why an output that lies in the payloads topic fails its task."""
+        return (
+            f"result too large: {size} > {self.payload_bytes} bytes (limits.payload_bytes); return a path or a URL "
+            "instead"
+        )
+
+    def payloads_too_large(self, task_id: str, size: int) -> str:
+        """Why a task whose referenced inputs are too large in sum fails."""
+        return (
+            f"the referenced inputs of task {task_id!r} are {size} bytes in sum, the limit is "
+            f"{self.task_payload_bytes} (limits.task_payload_bytes); hand over paths or URLs instead"
         )
 
     def inputs_too_large(self, task_id: str, size: int) -> str:

@@ -39,6 +39,12 @@ VISIBLE: Final = frozenset(
         Kind.RUN_CANCEL_REQUESTED,
         Kind.RUN_REFUSED,
         Kind.RUN_REPEATED,
+        Kind.RUN_RELEASED,
+        Kind.RUN_PAUSED,
+        Kind.RUN_RESUMED,
+        Kind.RUN_RERUN,
+        Kind.TASK_WAITING,
+        Kind.TASK_EXPANDED,
         Kind.TASK_QUEUED,
         Kind.TASK_STARTED,
         Kind.TASK_SUCCEEDED,
@@ -51,6 +57,7 @@ VISIBLE: Final = frozenset(
         Kind.VERSION_ACTIVATED,
         Kind.DEPLOY_REFUSED,
         Kind.COMMAND_REFUSED,
+        Kind.COMMAND_ACCEPTED,
     }
 )
 """Kinds with a progress record."""
@@ -70,6 +77,15 @@ _TASK_TYPES: Final = {
     Kind.TASK_SKIPPED: ("task.skipped", "SKIPPED"),
     Kind.TASK_CANCELLED: ("task.cancelled", "CANCELLED"),
     Kind.TASK_REJECTED: ("task.queued", "QUEUED"),
+    Kind.TASK_WAITING: ("task.waiting", "WAITING"),
+    Kind.TASK_EXPANDED: ("task.running", "RUNNING"),
+}
+
+_RUN_TYPES: Final = {
+    Kind.RUN_RELEASED: ("run.running", "RUNNING"),
+    Kind.RUN_PAUSED: ("run.paused", "PAUSED"),
+    Kind.RUN_RESUMED: ("run.running", "RUNNING"),
+    Kind.RUN_RERUN: ("run.running", "RUNNING"),
 }
 
 
@@ -86,7 +102,8 @@ class Projection:
         self.epoch = epoch
         self.seq = seq
         self.time_ms = time_ms
-        self._noted: list[tuple[Event, int, str, Run | None, int]] = []  # event, kind, run id, run, its position
+        # Event, kind, run id, run, its position, and of an instance its id (later it may be that of another generation).
+        self._noted: list[tuple[Event, int, str, Run | None, int, str]] = []
         self._failed: Event | None = None  # the ATTEMPT_FAILED right before
 
     def __len__(self) -> int:
@@ -96,7 +113,11 @@ class Projection:
     def add(self, event: Event, kind: int, run_id: str, run: Run | None) -> None:
         """Notes an event, which has been applied; `run` is what `apply` returned."""
         if kind in _NOTED:
-            self._noted.append((event, kind, run_id, run, 0 if run is None else run.position))
+            if run is None:
+                self._noted.append((event, kind, run_id, None, 0, ""))
+            else:
+                instance = run.id_of(event.task) if run.nodes is not None and event.task >= run.plan.n else ""
+                self._noted.append((event, kind, run_id, run, run.position, instance))
 
     def encoded(self, form: Form) -> Iterator[Encoded]:
         """The records in order. Their `log.index` is their number here."""
@@ -105,17 +126,17 @@ class Projection:
         about: Run | None = None  # the run that these are of
         key = of_run = b""
         index = 0
-        for event, kind, run_id, run, position in self._noted:
+        for event, kind, run_id, run, position, instance in self._noted:
             if run is not None and kind in _HAPPY:
                 if run is not about:
                     about, key = run, run_id.encode()
                     of_run = form.fields(run_id=run_id, time_ms=self.time_ms, traceparent=run.traceparent)
                 own = _own(form, event, kind)
-                for type, head, place in _steps(form, event, kind, run.plan, position):
+                for type, head, place in _steps(form, event, kind, run.plan, position, instance):
                     id = b"%b/%d" % (key, place)
                     yield type, id, key, run.traceparent, form.record(head, of_run, own, id, place, index)
                     index += 1
-            elif (record := self._other(event, kind, run_id, run, position, index)) is not None:
+            elif (record := self._other(event, kind, run_id, run, position, index, instance)) is not None:
                 record.log.epoch = self.epoch
                 record.log.seq = self.seq
                 record.log.index = index
@@ -127,13 +148,15 @@ class Projection:
         return [Progress.FromString(data) for *_, data in self.encoded(ProtobufForm())]
 
     def _other(
-        self, event: Event, kind: int, run_id: str, run: Run | None, position: int, index: int
+        self, event: Event, kind: int, run_id: str, run: Run | None, position: int, index: int, instance: str
     ) -> Progress | None:
         if kind == Kind.ATTEMPT_FAILED:
             self._failed = event if run is not None else None
             return None
         if kind in _TASK_TYPES:
-            return None if run is None else self._end_of_attempt(event, kind, run, position)
+            return None if run is None else self._end_of_attempt(event, kind, run, position, instance)
+        if kind in _RUN_TYPES:
+            return None if run is None else self._of_run(event, kind, run, position)
         if kind in _HAPPY:
             return None  # of a run that is not known
         record = self._answer(event, kind, run_id, run)
@@ -141,7 +164,26 @@ class Projection:
             record.id = f"{self.partition}-{self.epoch}-{self.seq}-{index}"
         return record
 
-    def _end_of_attempt(self, event: Event, kind: int, run: Run, position: int) -> Progress:
+    def _of_run(self, event: Event, kind: int, run: Run, position: int) -> Progress:
+        type, state = _RUN_TYPES[kind]
+        if event.state:  # a run that is resumed may be PENDING, or PAUSED still with its workflow
+            type, state = f"run.{event.state.lower()}", event.state
+        return Progress(
+            id=f"{run.run_id}/{position}",
+            type=type,
+            state=state,
+            run_id=run.run_id,
+            workflow=run.plan.workflow,
+            version=run.plan.version,
+            position=position,
+            time_ms=self.time_ms,
+            reason=event.reason,
+            request_id=event.request_id,
+            actor=event.actor,
+            traceparent=run.traceparent,
+        )
+
+    def _end_of_attempt(self, event: Event, kind: int, run: Run, position: int, instance: str) -> Progress:
         type, state = _TASK_TYPES[kind]
         record = Progress(
             id=f"{run.run_id}/{position}",
@@ -150,8 +192,10 @@ class Projection:
             run_id=run.run_id,
             workflow=run.plan.workflow,
             version=run.plan.version,
-            task_id=run.plan.ids[event.task],
+            task_id=instance or run.plan.ids[event.task],
             attempt=event.attempt,
+            generation=event.generation,
+            actor=event.actor,
             position=position,
             time_ms=self.time_ms,
             reason=event.reason,
@@ -161,6 +205,10 @@ class Projection:
         )
         if event.HasField("error"):
             record.error.CopyFrom(event.error)
+        if kind == Kind.TASK_WAITING:
+            record.waits_for = event.label
+        elif kind == Kind.TASK_EXPANDED:
+            record.instances = event.total
         if kind == Kind.TASK_RETRYING:
             record.attempt = event.attempt - 1  # the attempt that failed
         failed = self._failed
@@ -198,6 +246,11 @@ class Projection:
             case Kind.COMMAND_REFUSED:
                 record.type = "command.refused"
                 record.reason = event.reason
+            case Kind.COMMAND_ACCEPTED:
+                record.type = "command.accepted"
+                record.run_id = "" if run_id == "-" else run_id
+                record.workflow = event.workflow
+                record.reason = event.reason
             case _:
                 record.run_id = ""
                 record.type = _DEPLOY_TYPES[kind]
@@ -213,10 +266,14 @@ def encoded(record: Progress, form: Form) -> Encoded:
     return record.type, record.id.encode(), record.run_id.encode(), record.traceparent, form.message(record)
 
 
-def _steps(form: Form, event: Event, kind: int, plan: Plan, position: int) -> Sequence[tuple[str, bytes, int]]:
+def _steps(
+    form: Form, event: Event, kind: int, plan: Plan, position: int, instance: str
+) -> Sequence[tuple[str, bytes, int]]:
     """Type, head and position of the records of a HAPPY event."""
     if kind == Kind.RUN_STARTED:
         accepted = form.head(plan.workflow, plan.version, "run.accepted", "PENDING", "", 0)
+        if event.state == "PENDING":
+            return (("run.accepted", accepted, 1),)
         running = form.head(plan.workflow, plan.version, "run.running", "RUNNING", "", 0)
         return ("run.accepted", accepted, 1), ("run.running", running, 2)
     if kind == Kind.RUN_FINISHED:
@@ -224,18 +281,22 @@ def _steps(form: Form, event: Event, kind: int, plan: Plan, position: int) -> Se
         type = f"run.{state.lower()}"
         return ((type, form.head(plan.workflow, plan.version, type, state, "", 0), position),)
     type, state = _TASK_TYPES[kind]
-    head = form.head(plan.workflow, plan.version, type, state, plan.ids[event.task], event.attempt)
+    head = form.head(plan.workflow, plan.version, type, state, instance or plan.ids[event.task], event.attempt)
     return ((type, head, position),)
 
 
 def _own(form: Form, event: Event, kind: int) -> bytes:
     """What only the record of a HAPPY event says, encoded."""
     if kind == Kind.TASK_QUEUED:
-        return b""
+        return form.fields(generation=event.generation) if event.generation else b""
     if kind == Kind.TASK_STARTED:
         return form.end(event.worker, event.started_ms, 0)
     if kind == Kind.TASK_SUCCEEDED:
         end = form.end(event.worker, event.started_ms, event.finished_ms)
+        if event.reason or event.actor or event.total or event.generation:
+            end += form.fields(
+                actor=event.actor, reason=event.reason, instances=event.total, generation=event.generation
+            )
         return end + form.fields(output=event.value) if event.HasField("value") else end
     if kind == Kind.RUN_FINISHED:
         return form.fields(reason=event.reason, actor=event.actor)

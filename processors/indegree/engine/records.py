@@ -18,8 +18,10 @@ from typing import Any, Final, cast
 
 from indegree.engine.limits import Limits
 from indegree.engine.plan import Plan
-from indegree.engine.scope import scope_of
-from indegree.engine.state import Attempt, Run
+from indegree.engine.scope import item_of, scope_of, trigger_scope
+from indegree.engine.state import Attempt, Ref, Run
+from indegree.engine.states import SUCCESS, TASK_STATES
+from indegree.engine.values import Missing, Values
 from indegree.events import json_values
 from indegree.events.definition_model import TaskDefinition, TaskKind
 from indegree.events.expressions import EvaluationError, Scope, Template, to_text
@@ -32,6 +34,8 @@ OUTPUT: Final = 0
 PARAM: Final = 1
 CONSTANT: Final = 2
 TEMPLATE: Final = 3
+ITEM: Final = 4
+INDEX: Final = 5
 
 
 _LIGHT_BYTES: Final = 16_384
@@ -60,6 +64,7 @@ class Recipe:
     fixed:    a record with all that does not depend on the run
     args:     pieces of the argument object
     size:     bytes of `fixed`, which may hold a large constant command, environment or standard input
+    input_of: task whose whole output is the standard input, or -1
     simple:   nothing needs evaluation or measuring: the inputs are values that are there already, and what is fixed
               or constant is small
     """
@@ -70,6 +75,7 @@ class Recipe:
     command: Template | None
     env: tuple[tuple[str, Template], ...]
     input: Template | None
+    input_of: int
     simple: bool
 
 
@@ -114,11 +120,14 @@ def _recipe(plan: Plan, index: int) -> Recipe:
     if stdin is not None and stdin.is_constant:
         fixed.input = json_values.dumps(stdin.source)
         stdin = None
+    input_of = -1
+    if stdin is not None and stdin.whole_output_of is not None:
+        input_of = plan.graph.index[stdin.whole_output_of]
     args = tuple(_piece(name, template, plan.graph) for name, template in task.args.items())
     size = fixed.ByteSize()
     simple = not (command or env or stdin) and all(piece.what != TEMPLATE for piece in args)
     simple = simple and size + sum(len(piece.constant) for piece in args) <= _LIGHT_BYTES
-    return Recipe(fixed, args, size, command, tuple(env), stdin, simple)
+    return Recipe(fixed, args, size, command, tuple(env), stdin, input_of, simple)
 
 
 def _piece(name: str, template: Template, graph: Graph) -> Piece:
@@ -135,6 +144,8 @@ def _piece(name: str, template: Template, graph: Graph) -> Piece:
             step = node.steps[0]
             if isinstance(step, Literal) and isinstance(step.value, str):
                 return Piece(head, PARAM, param=step.value)
+        if isinstance(node, Path) and node.name in ("item", "index") and not node.steps:
+            return Piece(head, ITEM if node.name == "item" else INDEX)
     return Piece(head, TEMPLATE, template=template)
 
 
@@ -157,9 +168,12 @@ def _constant_bytes(template: Template | None) -> int:
 
 
 class Builder:
-    """Makes task records for one partition. Keeps the decoded parameters of the run it saw last."""
+    """Makes task records for one partition. Keeps the decoded parameters of the run it saw last.
 
-    __slots__ = ("_harmless", "_limits", "_number", "_params", "_params_of")
+    values: what lies in the payloads topic, as far as decisions asked for it
+    """
+
+    __slots__ = ("_harmless", "_limits", "_number", "_params", "_params_of", "values")
 
     def __init__(self, number: int, limits: Limits) -> None:
         self._number = number
@@ -168,17 +182,18 @@ class Builder:
         self._harmless = limits.inputs_bytes // limits.value_bytes - 1
         self._params_of = ""
         self._params: dict[str, bytes] = {}
+        self.values = Values()
 
-    def check(self, run: Run, task: int) -> None:
-        """Raises Unbuildable if the inputs have no value now, or are too large in sum."""
-        recipe = recipe_of(run.plan, task)
-        if not recipe.simple or len(recipe.args) > self._harmless:
-            self._fill(Task(), recipe, run, task, recipe.size)
+    def check(self, run: Run, slot: int) -> None:
+        """Raises Unbuildable if the inputs have no value now, or are too large in sum; Needs if one is to be fetched."""
+        recipe = recipe_of(run.plan, run.node(slot))
+        if not recipe.simple or len(recipe.args) > self._harmless or slot >= run.plan.n or run.references:
+            self._fill(Task(), recipe, run, slot, recipe.size)
 
     def build(self, attempt: Attempt, worker: str, epoch: int, now_ms: int) -> Task:
-        """The record of an attempt. Raises Unbuildable."""
-        run = attempt.run
-        recipe = recipe_of(run.plan, attempt.task)
+        """The record of an attempt. Raises Unbuildable and Needs."""
+        run, slot = attempt.run, attempt.task
+        recipe = recipe_of(run.plan, attempt.node)
         record = Task()
         record.CopyFrom(recipe.fixed)
         record.run_id = run.run_id
@@ -191,20 +206,30 @@ class Builder:
         record.traceparent = run.traceparent
         record.tracestate = run.tracestate
         record.dispatched_ms = now_ms
+        if slot >= run.plan.n:
+            record.task = slot
+            record.task_id = run.id_of(slot)
+            record.index = run.place(slot)
         # What belongs to the attempt is bounded and not counted: else `check` could say yes and this no.
-        self._fill(record, recipe, run, attempt.task, 0 if recipe.simple else recipe.size - record.ByteSize())
+        self._fill(record, recipe, run, slot, 0 if recipe.simple else recipe.size - record.ByteSize())
+        if run.not_taken is not None or run.failed is not None:
+            for parent in run.plan.graph.parents[attempt.node]:
+                if run.states[parent] != SUCCESS:
+                    record.states[run.plan.ids[parent]] = TASK_STATES[run.states[parent]]
+        if run.triggered:
+            record.trigger = trigger_of(run)
         return record
 
-    def _fill(self, record: Task, recipe: Recipe, run: Run, task: int, extra: int) -> None:
+    def _fill(self, record: Task, recipe: Recipe, run: Run, slot: int, extra: int) -> None:
         """Adds the inputs. `extra`: bytes of the finished record that `record` does not hold, as far as they count."""
         if recipe.size > self._limits.inputs_bytes:
-            raise Unbuildable(self._limits.inputs_too_large(run.plan.ids[task], recipe.size))
+            raise Unbuildable(self._limits.inputs_too_large(run.id_of(slot), recipe.size))
         scope: Scope | None = None
-        if not recipe.simple:
-            scope = scope_of(run)
         try:
+            if not recipe.simple:
+                scope = scope_of(run, self.values, slot)
             if recipe.args:
-                record.args = self._args(recipe, run, scope)
+                record.args = self._args(record, recipe, run, slot, scope)
             if scope is not None:
                 if recipe.command is not None:
                     words = recipe.command.evaluate(scope)
@@ -212,32 +237,49 @@ class Builder:
                 for name, template in recipe.env:
                     record.env[name] = _environment(name, to_text(template.evaluate(scope)))
                 if recipe.input is not None:
-                    record.input = json_values.dumps(recipe.input.evaluate(scope))
-        except (EvaluationError, json_values.JsonValueError) as error:
-            raise Unbuildable(f"an input of task {run.plan.ids[task]!r} has no value: {error}") from None
+                    self._input(record, recipe, run, scope)
+        except (EvaluationError, json_values.JsonValueError, Missing) as error:
+            raise Unbuildable(f"an input of task {run.id_of(slot)!r} has no value: {error}") from None
         except UnicodeEncodeError:
             raise Unbuildable(
-                f"an input of task {run.plan.ids[task]!r} holds a lone surrogate, which is not text: hand the value "
+                f"an input of task {run.id_of(slot)!r} holds a lone surrogate, which is not text: hand the value "
                 "over in `args` or `input`"
             ) from None
         size = recipe.size + len(record.args) if scope is None else record.ByteSize() + extra
         if size > self._limits.inputs_bytes:
-            raise Unbuildable(self._limits.inputs_too_large(run.plan.ids[task], size))
+            raise Unbuildable(self._limits.inputs_too_large(run.id_of(slot), size))
+        if record.references or record.HasField("input_reference"):
+            whole = sum(r.whole or r.size for r in (*record.references.values(), record.input_reference))
+            if whole > self._limits.task_payload_bytes:
+                raise Unbuildable(self._limits.payloads_too_large(run.id_of(slot), whole))
 
-    def _args(self, recipe: Recipe, run: Run, scope: Scope | None) -> bytes:
+    def _input(self, record: Task, recipe: Recipe, run: Run, scope: Scope) -> None:
+        output = run.outputs.get(recipe.input_of) if recipe.input_of >= 0 else None
+        if isinstance(output, Ref):
+            record.input_reference.CopyFrom(output.reference)
+        elif recipe.input is not None:
+            record.input = json_values.dumps(recipe.input.evaluate(scope))
+
+    def _args(self, record: Task, recipe: Recipe, run: Run, slot: int, scope: Scope | None) -> bytes:
         members: list[bytes] = []
         for piece in recipe.args:
             what = piece.what
-            if what == OUTPUT:
-                members.append(piece.head + run.outputs.get(piece.task, b"null"))
-            elif what == PARAM:
+            if what == PARAM:
                 members.append(piece.head + self._param(run, piece.param))
             elif what == CONSTANT:
                 members.append(piece.head + piece.constant)
-            else:
+            elif what == INDEX:
+                members.append(piece.head + str(run.place(slot)).encode())
+            elif what == TEMPLATE:
                 assert scope is not None
                 assert piece.template is not None
                 members.append(piece.head + json_values.dumps(piece.template.evaluate(scope)))
+            else:
+                found = run.outputs.get(piece.task, b"null") if what == OUTPUT else item_of(run, self.values, slot)
+                if isinstance(found, Ref):
+                    record.references[json_values.loads(piece.head[:-1])].CopyFrom(found.reference)
+                else:
+                    members.append(piece.head + found)
         return b"{" + b",".join(members) + b"}"
 
     def _param(self, run: Run, name: str) -> bytes:
@@ -246,6 +288,11 @@ class Builder:
             self._params = {key: json_values.dumps(value) for key, value in values.items()}
             self._params_of = run.run_id
         return self._params.get(name, b"null")
+
+
+def trigger_of(run: Run) -> bytes:
+    """What started the run, for the code that runs its tasks: a JSON object."""
+    return json_values.dumps(trigger_scope(run))
 
 
 def _environment(name: str, text: str) -> str:

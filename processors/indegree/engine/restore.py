@@ -11,9 +11,11 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING
 
-from indegree.engine import join
-from indegree.engine.state import Attempt, OutboxEntry, Run, State
+from indegree.engine import join, mapping, timetable
+from indegree.engine.mapping import MapState
+from indegree.engine.state import OBSERVED, Attempt, Intake, OutboxEntry, Ref, Run, State, Wait
 from indegree.engine.states import FAILED, QUEUED, RETRYING, RUNNING, SKIPPED, SUCCESS, TERMINAL
+from indegree.engine.switches import BY_ITSELF, of_workflow, set_switch
 from indegree.engine.windows import Ended, Keyed
 from indegree.v1.event_pb2 import RunSnapshot, WindowSnapshot
 
@@ -63,10 +65,20 @@ def _restore(state: State, data: RunSnapshot) -> None:
         if not data.version:
             return  # outputs of a run that ended meanwhile
         run = state.runs[data.run_id] = _restored(state, data)
-        if run.pending is not None or not run.left:
+        if run.is_decidable():
             state.decidable[run.run_id] = run
     for task, output in zip(data.output_tasks, data.outputs, strict=True):
-        run.outputs.setdefault(task, output.json)
+        if output.HasField("reference"):
+            run.references = True
+            run.outputs.setdefault(task, Ref.of(output.reference))
+        else:
+            run.outputs.setdefault(task, output.json)
+    for part in data.maps:
+        found = run.maps.get(part.task) if run.maps is not None else None
+        if part.items and found is not None and found.known == part.begin:
+            for items in part.items:
+                found.add(items)
+            mapping.refresh(state, run, found)
 
 
 def _restored(state: State, data: RunSnapshot) -> Run:
@@ -89,24 +101,69 @@ def _restored(state: State, data: RunSnapshot) -> Run:
     run.digest = data.digest
     run.first_failed = data.first_failed - 1
     run.pending = list(data.pending) or None
-    _count(run)
-    for found in data.attempts:
-        attempt = Attempt(run, found.task, found.attempt, found.generation, found.queued_ms)
-        attempt.worker = found.worker
-        attempt.started_ms = found.started_ms
-        attempt.due_ms = found.due_ms
-        attempt.rejections = found.rejections
-        run.attempts[found.task] = attempt
+    run.triggered = bool(data.origin.kind)
+    run.generations = dict(data.generations) or None
+    run.closing = data.closing
+    run.paused = (BY_ITSELF if data.paused else 0) | of_workflow(state, run)
+    run.waiting = data.waiting
+    run.not_before_ms = data.not_before_ms
+    run.gate = data.gate
+    if data.HasField("parent"):
+        run.parent = data.parent.SerializeToString(deterministic=True)
+    run.signals = [(s.name, s.payload.json, s.actor, s.time_ms) for s in data.signals] or None
+    for limit in data.limits:
+        run.held = run.held or {}
+        run.held[limit.task] = (*run.held.get(limit.task, ()), limit.limit)
+    if data.nodes:
+        run.nodes = array("I", data.nodes)
+    maps = [part for part in data.maps if part.total]
+    for part in maps:
+        mapped = plan.mapped[part.task] if plan.mapped is not None else None
+        limit_of = mapped.concurrency or 0 if mapped is not None else 0
+        found = MapState(part.task, part.first, part.total, plan.follows.get(part.task, -1), limit_of)
+        found.errors = dict(part.errors)
+        run.maps = run.maps or {}
+        run.maps[part.task] = found
+    count(run)
+    for waiting in data.waits:
+        wait = Wait(
+            run,
+            waiting.task,
+            waiting.kind,
+            waiting.since_ms,
+            waiting.due_ms,
+            waiting.label,
+            waiting.attempt,
+            waiting.generation,
+        )
+        run.waits = run.waits or {}
+        run.waits[waiting.task] = wait
+        if wait.kind in OBSERVED:
+            state.awaited.setdefault((wait.kind, wait.label), {})[wait] = None
+        if wait.due_ms:
+            state.timers.arm(wait, wait.due_ms)
+    for under_way in data.attempts:
+        attempt = Attempt(run, under_way.task, under_way.attempt, under_way.generation, under_way.queued_ms)
+        attempt.worker = under_way.worker
+        attempt.started_ms = under_way.started_ms
+        attempt.due_ms = under_way.due_ms
+        attempt.rejections = under_way.rejections
+        run.attempts[under_way.task] = attempt
         _arm(state, run, attempt)
-    if plan.run_timeout_ms and not run.ending:
+    if run.waiting:
+        if run.not_before_ms:
+            state.timers.arm(run, run.not_before_ms)
+    elif plan.run_timeout_ms and not run.ending and not run.closing:
         state.timers.arm(run, run.started_ms + plan.run_timeout_ms)
+    for found in (run.maps or {}).values():
+        mapping.recount(state, run, found)
     return run
 
 
 def _arm(state: State, run: Run, attempt: Attempt) -> None:
     """The timer that its state asks for, as apply would have armed it."""
     task_state = run.states[attempt.task]
-    timeout, queue_timeout = run.plan.timeout_ms[attempt.task], run.plan.queue_timeout_ms[attempt.task]
+    timeout, queue_timeout = run.plan.timeout_ms[attempt.node], run.plan.queue_timeout_ms[attempt.node]
     if task_state == RETRYING:
         state.timers.arm(attempt, attempt.due_ms)
     elif task_state == RUNNING and timeout:
@@ -115,12 +172,15 @@ def _arm(state: State, run: Run, attempt: Attempt) -> None:
         state.timers.arm(attempt, attempt.queued_ms + queue_timeout)
 
 
-def _count(run: Run) -> None:
+def count(run: Run) -> None:
     """All counts, from the states of the tasks."""
     plan, states = run.plan, run.states
-    run.left = sum(1 for state in states if state < TERMINAL)
+    run.open = plan.degree[:]
+    run.not_taken = run.failed = None
+    run.failures = 0
+    run.left = sum(1 for slot, state in enumerate(states) if state < TERMINAL and run.counts(slot))
     for task, state in enumerate(states):
-        if state < TERMINAL:
+        if state < TERMINAL or task >= plan.n:
             continue
         edge = join.TAKEN
         if state == SKIPPED:
@@ -160,6 +220,16 @@ def _merge(state: State, data: WindowSnapshot) -> None:
         windows.active.setdefault(active.workflow, active.version)
     for label in data.labels:
         windows.labels.setdefault((label.workflow, label.label), label.version)
+    for switch in data.switches:  # paused when that was written, whatever was known of it
+        what = "workflow" if switch.workflow else "queue"
+        set_switch(state, what, switch.workflow or switch.queue, (switch.actor, switch.reason))
+    for schedule in data.schedules:
+        timetable.restore_schedule(state, schedule)
+    for backfill in data.backfills:
+        timetable.restore_backfill(state, backfill)
+    for intake in data.intakes:  # as of when that was written, which is behind all that is known of it
+        known = state.intakes[intake.topic, intake.partition] = Intake(intake.next)
+        known.begins.update(intake.begins)
     for entry in data.outbox:
         entries = state.outbox.setdefault(entry.target, {})
         if entry.number not in entries:
@@ -175,5 +245,6 @@ def _finish(state: State, data: WindowSnapshot) -> None:
         windows.disordered = False
     state.outbox_numbers = dict(data.outbox_numbers)
     state.received = dict(data.received)
+    state.backfill_number = max(state.backfill_number, data.backfill_number)
     for target, entries in state.outbox.items():
         state.outbox[target] = dict(sorted(entries.items()))

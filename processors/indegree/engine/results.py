@@ -17,14 +17,14 @@ from typing import Final
 
 from indegree.engine import decide, outputs
 from indegree.engine.bounds import cut_error, cut_log, text
-from indegree.engine.decide import attempt_failed
 from indegree.engine.draft import Draft
+from indegree.engine.failing import attempt_failed
 from indegree.engine.kinds import Kind
 from indegree.engine.records import Builder
 from indegree.engine.state import Attempt
 from indegree.engine.states import QUEUED, RUNNING
 from indegree.v1.task_pb2 import Result
-from indegree.v1.value_pb2 import Error, Value
+from indegree.v1.value_pb2 import Error, Reference, Value
 
 STARTED: Final = 1
 HEARTBEAT: Final = 2
@@ -51,7 +51,7 @@ def decide_result(draft: Draft, builder: Builder, result: Result) -> str:
             return "unknown"
         return _stale(draft, result, "the run has ended")
     task = result.task
-    if task >= run.plan.n:
+    if task >= len(run.states):
         return "unknown"
     attempt = run.attempts.get(task)
     if attempt is None or attempt.number != result.attempt or attempt.generation != result.generation:
@@ -136,6 +136,7 @@ def _started(draft: Draft, attempt: Attempt, result: Result, state: int) -> None
         result.run_id,
         task=result.task,
         attempt=result.attempt,
+        generation=result.generation,
         worker=result.worker,
         started_ms=result.started_ms,
     )
@@ -157,7 +158,14 @@ def _succeeded(draft: Draft, attempt: Attempt, result: Result) -> None:
         )
         return
     fields: dict[str, object] = {}
-    if result.output.json and result.output.json != b"null":
+    if result.output.HasField("reference"):
+        kept = Reference()
+        kept.CopyFrom(result.output.reference)
+        kept.DiscardUnknownFields()
+        kept.list = False
+        kept.whole = 0
+        fields["value"] = Value(reference=kept)
+    elif result.output.json and result.output.json != b"null":
         fields["value"] = Value(json=result.output.json)  # without fields that we do not know, of any size
     if result.log:
         fields["log"] = cut_log(result.log, draft.limits)
@@ -166,6 +174,7 @@ def _succeeded(draft: Draft, attempt: Attempt, result: Result) -> None:
         result.run_id,
         task=result.task,
         attempt=result.attempt,
+        generation=result.generation,
         worker=result.worker,
         started_ms=result.started_ms,
         finished_ms=result.finished_ms,
@@ -177,10 +186,12 @@ def _problem(draft: Draft, result: Result) -> str:
     """Why an output cannot be taken, or ""."""
     output = result.output
     if output.HasField("reference"):
-        return (
-            f"the result is a reference to {output.reference.size} bytes in the payloads topic, which is not supported "
-            f"yet in this release; the limit of a result is {draft.limits.value_bytes} bytes (limits.value_bytes)"
-        )
+        reference = output.reference
+        if reference.size > draft.limits.payload_bytes:
+            return draft.limits.payload_too_large(reference.size)
+        if not (reference.parts and reference.size > 0 and len(reference.sha256) == 32 and reference.offset >= 0):
+            return "the result refers to a payload without parts, size or digest: the worker is at fault"
+        return ""
     data = output.json
     if len(data) > draft.limits.value_bytes:
         return draft.limits.too_large(len(data))

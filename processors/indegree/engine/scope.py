@@ -14,10 +14,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from indegree.engine.bounds import MAX_TIME_MS
-from indegree.engine.state import Run
+from indegree.engine.state import Ref, Run
 from indegree.engine.states import TASK_STATES
+from indegree.engine.values import Values
 from indegree.events import json_values
 from indegree.events.codec import rfc3339
+from indegree.events.cron import LAST_MS, is_zone, local_date, local_iso
 from indegree.events.expressions import Scope
 from indegree.v1.trigger_pb2 import Origin
 
@@ -25,19 +27,20 @@ from indegree.v1.trigger_pb2 import Origin
 class RunTasks:
     """TaskValues of one run. `output` decodes on demand and keeps the value for as long as this lives."""
 
-    __slots__ = ("_decoded", "_run")
+    __slots__ = ("_decoded", "_run", "_values")
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, values: Values) -> None:
         self._run = run
+        self._values = values
         self._decoded: dict[str, Any] = {}
 
     def output(self, task_id: str) -> Any:
-        """The output; None where the task has none, yet or ever."""
+        """The output; None where the task has none, yet or ever. Raises Needs where it lies elsewhere."""
         if task_id in self._decoded:
             return self._decoded[task_id]
         task = self._run.plan.graph.index.get(task_id)
         data = self._run.outputs.get(task) if task is not None else None
-        value = json_values.loads(data) if data is not None else None
+        value = content(self._run, self._values, data) if data is not None else None
         self._decoded[task_id] = value
         return value
 
@@ -47,31 +50,83 @@ class RunTasks:
         return TASK_STATES[self._run.states[task]] if task is not None else None
 
     def errors(self, task_id: str) -> Any:
-        """Errors of mapped instances, which this release does not run: None."""
-        return None
+        """Of a mapped task the instances that failed, in the order of the list; None of any other."""
+        task = self._run.plan.graph.index.get(task_id)
+        found = self._run.maps.get(task) if self._run.maps is not None and task is not None else None
+        return [json_values.loads(found.errors[place]) for place in sorted(found.errors)] if found is not None else None
 
 
-def scope_of(run: Run) -> Scope:
-    """The scope of a run's expressions, as the run is now."""
-    origin = Origin.FromString(run.origin)
-    moment = datetime.fromtimestamp(min(max(origin.timestamp_ms, 0), MAX_TIME_MS) // 1000, UTC)
+def content(run: Run, values: Values, output: bytes | Ref) -> Any:
+    """The value of an output. Raises Needs and Missing where it lies elsewhere."""
+    if isinstance(output, Ref):
+        return json_values.loads(values.get(run, output), max_depth=None)
+    return json_values.loads(output)
+
+
+def item_of(run: Run, values: Values, slot: int) -> bytes | Ref:
+    """The element that an instance is for."""
+    assert run.maps is not None
+    found = run.maps[run.node(slot)]
+    place = slot - found.first
+    if found.follows < 0:
+        return found.item(place)
+    return run.outputs.get(run.maps[found.follows].first + place, b"null")
+
+
+def scope_of(run: Run, values: Values, slot: int = -1) -> Scope:
+    """The scope of a run's expressions, as the run is now; `slot`: of an instance of a mapped task."""
+    instance: dict[str, Any] = {}
+    if slot >= run.plan.n:
+        instance = {"item": content(run, values, item_of(run, values, slot)), "index": run.place(slot)}
     return Scope(
         params=json_values.loads(run.params),
-        trigger={
-            "topic": origin.topic,
-            "partition": origin.partition,
-            "offset": origin.offset,
-            "key": origin.key.decode("utf-8", "replace") if origin.key else None,
-            "headers": None,
-            "timestamp": rfc3339(min(max(origin.timestamp_ms, 0), MAX_TIME_MS)),
-            "value": None,
-            "date": moment.strftime("%Y-%m-%d"),
-        },
+        trigger=trigger_scope(run),
         run={
             "id": run.run_id,
             "workflow": run.plan.workflow,
             "version": run.plan.version,
             "started_at": rfc3339(run.started_ms),
+            "state": run.closing or run.ending or "RUNNING",
+            "reason": run.reason,
         },
-        tasks=RunTasks(run),
+        tasks=RunTasks(run, values),
+        **instance,
     )
+
+
+def trigger_scope(run: Run) -> dict[str, Any]:
+    """What `trigger` is in a run's expressions."""
+    return trigger_values(Origin.FromString(run.origin))
+
+
+def trigger_values(origin: Origin) -> dict[str, Any]:
+    """The same of what a run began, or is to begin, with."""
+    if origin.scheduled_ms:
+        return _scheduled(origin)
+    moment = datetime.fromtimestamp(min(max(origin.timestamp_ms, 0), MAX_TIME_MS) // 1000, UTC)
+    return {
+        "topic": origin.topic,
+        "partition": origin.partition,
+        "offset": origin.offset,
+        "key": origin.key.decode("utf-8", "replace") if origin.key else None,
+        "headers": dict(origin.headers) if origin.headers else None,
+        "timestamp": rfc3339(min(max(origin.timestamp_ms, 0), MAX_TIME_MS)),
+        "value": json_values.loads(origin.value) if origin.value else None,
+        "date": moment.strftime("%Y-%m-%d"),
+        "scheduled_at": None,
+        "previous_scheduled_at": None,
+    }
+
+
+def _scheduled(origin: Origin) -> dict[str, Any]:
+    """`trigger` of a run that a schedule or a backfill started: no record, but a time, in the schedule's zone."""
+    at = min(max(origin.scheduled_ms, 0), LAST_MS)
+    previous = min(max(origin.previous_scheduled_ms, 0), LAST_MS)
+    zone = origin.timezone if is_zone(origin.timezone) else "UTC"
+    return {
+        **dict.fromkeys(("topic", "partition", "offset", "key", "headers", "value")),
+        "timestamp": rfc3339(at),
+        "date": local_date(at, zone),
+        "scheduled_at": local_iso(at, zone),
+        "previous_scheduled_at": local_iso(previous, zone) if previous else None,
+    }

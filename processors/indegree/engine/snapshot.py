@@ -28,10 +28,12 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from indegree.engine import timetable
 from indegree.engine.draft import Draft
 from indegree.engine.kinds import Kind
+from indegree.engine.plan import Plan
 from indegree.engine.starts import record
-from indegree.engine.state import Run, State
+from indegree.engine.state import Ref, Run, State
 from indegree.v1.event_pb2 import RunSnapshot, WindowSnapshot
 from indegree.v1.trigger_pb2 import Origin
 from indegree.v1.value_pb2 import Value
@@ -49,7 +51,8 @@ class Cursor:
     """How far a snapshot has been written. Volatile: a takeover begins a new snapshot.
 
     seq: of the frame that recovery may begin at, in this epoch; the last seq in force before it is one less
-    runs, outputs, slices: what is left of the three things that are written one after the other
+    runs, outputs, plans, slices: what is left of the things that are written one after the other; `plans`: the versions
+        of schedules and backfills
     done: all of it is written; last: seq of the frame that ends it, which may be the open one
     """
 
@@ -57,6 +60,7 @@ class Cursor:
     runs: Iterator[str]
     slices: Iterator[tuple[str, WindowSnapshot]] | None = None
     outputs: deque[RunSnapshot] = field(default_factory=deque)
+    plans: deque[Plan] | None = None
     last: int = 0
     done: bool = False
 
@@ -87,6 +91,11 @@ def write(draft: Draft, cursor: Cursor, budget: int) -> None:
                 base, *outputs = parts_of(run)
                 cursor.outputs.extend(outputs)
                 _emit_whole(draft, base)
+                continue
+            if cursor.plans is None:
+                cursor.plans = deque(timetable.plans(draft.state))
+            if cursor.plans:
+                record(draft, cursor.plans.popleft())
                 continue
             cursor.slices = _slices(draft.state)
         what, data = next(cursor.slices)
@@ -143,7 +152,34 @@ def parts_of(run: Run) -> list[RunSnapshot]:
         digest=run.digest,
         first_failed=run.first_failed + 1,
         pending=(run.pending or [])[run.next_pending :],
+        paused=bool(run.paused & 1),
+        generations=run.generations or {},
+        closing=run.closing,
+        waiting=run.waiting,
+        not_before_ms=run.not_before_ms,
+        gate=run.gate,
     )
+    if run.parent:
+        base.parent.MergeFromString(run.parent)
+    for name, payload, actor, time_ms in run.signals or ():
+        base.signals.add(name=name, payload=Value(json=payload), actor=actor, time_ms=time_ms)
+    for slot, names in (run.held or {}).items():
+        for name in names:
+            base.limits.add(task=slot, limit=name)
+    for wait in (run.waits or {}).values():
+        base.waits.add(
+            task=wait.task,
+            kind=wait.kind,
+            since_ms=wait.since_ms,
+            due_ms=wait.due_ms,
+            label=wait.label,
+            attempt=wait.attempt,
+            generation=wait.generation,
+        )
+    for found in (run.maps or {}).values():
+        base.maps.add(task=found.task, first=found.first, total=found.total, errors=found.errors)
+    if run.nodes is not None:
+        base.nodes.extend(run.nodes)
     for task, attempt in run.attempts.items():
         base.attempts.add(
             task=task,
@@ -158,12 +194,22 @@ def parts_of(run: Run) -> list[RunSnapshot]:
     parts = [base]
     size = base.ByteSize()
     for task, output in run.outputs.items():
-        size += len(output) + 16
+        size += (len(output.data) if isinstance(output, Ref) else len(output)) + 16
         if size > PART_BYTES:
             parts.append(RunSnapshot(run_id=run.run_id))
-            size = len(output) + 16
+            size = (len(output.data) if isinstance(output, Ref) else len(output)) + 16
         parts[-1].output_tasks.append(task)
-        parts[-1].outputs.add(json=output)
+        if isinstance(output, Ref):
+            parts[-1].outputs.add(reference=output.reference)
+        else:
+            parts[-1].outputs.add(json=output)
+    for found in (run.maps or {}).values():
+        for begin, items in zip(found.starts, found.slices, strict=True):
+            if size + len(items) > PART_BYTES:
+                parts.append(RunSnapshot(run_id=run.run_id))
+                size = 0
+            size += len(items) + 16
+            parts[-1].maps.add(task=found.task, begin=begin, items=[items])
     return parts
 
 
@@ -224,6 +270,33 @@ def _rest(state: State) -> Iterator[tuple[str, WindowSnapshot]]:
         if part.grew(4 * len(label) + _ENTRY_BYTES):
             yield "rest", part.data
             part = _Slice()
+    for what, name in list(state.switches):
+        by = state.switches.get((what, name))
+        if by is None:
+            continue  # goes on meanwhile
+        switch = part.data.switches.add(paused=True, actor=by[0], reason=by[1])
+        setattr(switch, what, name)
+        if part.grew(4 * (len(by[0]) + len(by[1])) + _ENTRY_BYTES):
+            yield "rest", part.data
+            part = _Slice()
+    for schedule in timetable.schedules_now(state):
+        part.data.schedules.append(schedule)
+        if part.grew(_ENTRY_BYTES):
+            yield "rest", part.data
+            part = _Slice()
+    for backfill in timetable.backfills_now(state):
+        part.data.backfills.append(backfill)
+        if part.grew(backfill.ByteSize()):
+            yield "rest", part.data
+            part = _Slice()
+    for topic, partition in list(state.intakes):
+        intake = state.intakes.get((topic, partition))
+        if intake is None:
+            continue  # ended meanwhile
+        part.data.intakes.add(topic=topic, partition=partition, next=intake.next, begins=intake.begins)
+        if part.grew((len(intake.begins) + 4) * _ENTRY_BYTES):
+            yield "rest", part.data
+            part = _Slice()
     for target, number in [(target, number) for target, entries in state.outbox.items() for number in entries]:
         entry = state.outbox.get(target, {}).get(number)
         if entry is None:
@@ -239,4 +312,5 @@ def _rest(state: State) -> Iterator[tuple[str, WindowSnapshot]]:
     end = part.data
     end.outbox_numbers.update(state.outbox_numbers)
     end.received.update(state.received)
+    end.backfill_number = state.backfill_number
     yield "end", end

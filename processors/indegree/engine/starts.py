@@ -18,10 +18,11 @@ import hashlib
 from functools import lru_cache
 from typing import Any
 
-from indegree.engine import decide
+from indegree.engine import children, decide
 from indegree.engine.bounds import bounded_origin, text
 from indegree.engine.draft import Draft
 from indegree.engine.kinds import Kind
+from indegree.engine.messages import forward
 from indegree.engine.plan import Plan, plan_of
 from indegree.engine.records import Builder
 from indegree.events import json_values
@@ -33,20 +34,22 @@ from indegree.events.run_ids import (
     partition_of_key,
     partition_of_run,
     record_digits,
+    schedule_digits,
     time_of_run,
 )
-from indegree.v1.trigger_pb2 import Command, ForwardedStart, Origin, PartitionMessage, Start
+from indegree.v1.trigger_pb2 import ForwardedStart, Origin, PartitionMessage, Start
 from indegree.v1.value_pb2 import Value
-
-_FIELDS_BYTES = 16_384  # more than all fields of a message have, but for the parameters
 
 
 class Refused(Exception):
     """A start is refused; the message is the reason that its sender gets."""
 
 
-def decide_start(draft: Draft, builder: Builder, start: Start, origin: Origin, definition: Definition | None) -> None:
-    """Decides one start. `definition`: what the catalog has for its version, label or active version."""
+def decide_start(draft: Draft, builder: Builder, start: Start, origin: Origin, definition: Definition | None) -> str:
+    """Decides one start. `definition`: what the catalog has for its version, label or active version.
+
+    Returns why it was refused here; empty where it was not (it may be refused where it was sent on to).
+    """
     run_id = start.run_id
     origin = bounded_origin(origin, draft.limits)
     try:
@@ -54,21 +57,21 @@ def decide_start(draft: Draft, builder: Builder, start: Start, origin: Origin, d
         home = _home(draft, start)
         if home != draft.number:
             _forward(draft, home, start, origin)
-            return
+            return ""
         if not run_id:
-            digits = record_digits(origin.topic, origin.partition, origin.offset)
-            run_id = make_run_id(origin.timestamp_ms, digits, draft.number)
+            run_id = made_id(draft, start, origin)
         given = _given(draft, start)
         digest = _digest(start, given) if start.idempotency_key or start.run_id else b""
         if _is_repeat(draft, start, run_id, digest, origin):
-            return
+            if start.parent.backfill:
+                children.refused(draft, start.parent, run_id, "there is a run of that time")
+            return ""
         plan, params = _judge(draft, start, definition, given)
     except Refused as refusal:
         if not run_id or len(run_id) > draft.limits.name_chars:
-            digits = record_digits(origin.topic, origin.partition, origin.offset)
-            run_id = make_run_id(origin.timestamp_ms, digits, draft.number)
+            run_id = made_id(draft, start, origin)
         _refuse(draft, start, run_id, origin, str(refusal))
-        return
+        return str(refusal)
     record(draft, plan)
     draft.emit(
         Kind.RUN_STARTED,
@@ -83,8 +86,26 @@ def decide_start(draft: Draft, builder: Builder, start: Start, origin: Origin, d
         request_id=start.request_id,
         idempotency_key=start.idempotency_key,
         digest=digest,
+        **_parent_of(start),
     )
     decide.advance(draft, builder, draft.state.runs[run_id])
+    return ""
+
+
+def _parent_of(start: Start) -> dict[str, Any]:
+    """Who waits for the end of the run, as RUN_STARTED has it."""
+    return {"data": start.parent.SerializeToString(deterministic=True)} if start.HasField("parent") else {}
+
+
+def made_id(draft: Draft, start: Start, origin: Origin) -> str:
+    """The run id of a start that has none: of where its record lies, or of which time of a schedule it is."""
+    if origin.scheduled_ms:
+        digits = schedule_digits(start.workflow, origin.offset, origin.scheduled_ms)
+    elif origin.kind == "kafka":  # one record may start many workflows
+        digits = record_digits(f"{origin.topic}\0{start.workflow}", origin.partition, origin.offset)
+    else:
+        digits = record_digits(origin.topic, origin.partition, origin.offset)
+    return make_run_id(origin.timestamp_ms, digits, draft.number)
 
 
 def _check_lengths(draft: Draft, start: Start) -> None:
@@ -139,15 +160,6 @@ def _home(draft: Draft, start: Start) -> int:
 def _forward(draft: Draft, home: int, start: Start, origin: Origin) -> None:
     message = PartitionMessage(source=draft.number, start=ForwardedStart(start=start, origin=origin))
     forward(draft, home, message)
-
-
-def forward(draft: Draft, target: int, message: PartitionMessage) -> None:
-    """Sends a message to another partition through the outbox; its number is filled in here."""
-    message.source = draft.number
-    message.number = draft.state.outbox_numbers.get(target, 0) + 1
-    if message.ByteSize() > draft.limits.value_bytes + _FIELDS_BYTES:
-        message.DiscardUnknownFields()  # all that we know has been bounded
-    draft.send(target, "commands", Command(message=message).SerializeToString())
 
 
 def _given(draft: Draft, start: Start) -> dict[str, Any]:
@@ -226,8 +238,6 @@ def _judge(draft: Draft, start: Start, definition: Definition | None, given: dic
     if definition is None or definition.id != start.workflow:
         raise Refused(unknown(start.workflow, start.version, start.label))
     plan = plan_of(definition)
-    if plan.unsupported:
-        raise Refused(plan.unsupported)
     params = None if given else plan.defaults
     if params is None:
         try:
@@ -269,6 +279,8 @@ def _refuse(draft: Draft, start: Start, run_id: str, origin: Origin, reason: str
         actor=start.actor[:most],
         origin=origin,
     )
+    if start.HasField("parent"):
+        children.refused(draft, start.parent, start.run_id or run_id, reason)
 
 
 def record(draft: Draft, plan: Plan) -> None:

@@ -7,11 +7,12 @@ SKIPPED and CANCELLED, which are terminal: nothing leaves them.
 A failed attempt is an event (ATTEMPT_FAILED), not a state: right after it the task is RETRYING, and QUEUED again when
 the delay is over, or FAILED when no attempt is left. A short task whose worker reports only its outcome passes from
 QUEUED through RUNNING in one step. A task with nothing to do succeeds from PENDING; one whose expression has no value
-fails from PENDING. WAITING (for a signal, a record, a time, a limit) is kept for tasks that hold no slot; no task of
-this release enters it.
+fails from PENDING. A task that waits for a signal, a record, a run, a time or a place in a limit is WAITING and holds
+no slot. A mapped task is RUNNING from its expansion until its instances have ended; each of them has a state of its own.
 
-A run is PENDING only inside the event that accepts it, then RUNNING until RUN_FINISHED names the state that it ended
-in: SUCCESS, FAILED or CANCELLED. PAUSED is kept for a later release.
+A run is PENDING until its time and its turn have come, which for most is inside the event that accepts it, then RUNNING
+(or PAUSED) until RUN_FINISHED names the state that it ended in: SUCCESS, FAILED or CANCELLED. A rerun (RUN_RERUN) is no
+transition: its tasks begin again as PENDING, in a new generation.
 
 The numbers of the task states stand in snapshots on the log, so they never change.
 """
@@ -54,6 +55,8 @@ TRANSITIONS: Final[tuple[tuple[int, int, int], ...]] = (
     (PENDING, Kind.TASK_FAILED, FAILED),  # error in its expression
     (PENDING, Kind.TASK_SKIPPED, SKIPPED),
     (PENDING, Kind.TASK_CANCELLED, CANCELLED),
+    (PENDING, Kind.TASK_WAITING, WAITING),
+    (PENDING, Kind.TASK_EXPANDED, RUNNING),  # a mapped task, while its instances run
     (QUEUED, Kind.TASK_STARTED, RUNNING),
     (QUEUED, Kind.TASK_SUCCEEDED, SUCCESS),  # through RUNNING in one step
     (QUEUED, Kind.TASK_RETRYING, RETRYING),
@@ -65,8 +68,17 @@ TRANSITIONS: Final[tuple[tuple[int, int, int], ...]] = (
     (RUNNING, Kind.TASK_RETRYING, RETRYING),
     (RUNNING, Kind.TASK_FAILED, FAILED),
     (RUNNING, Kind.TASK_CANCELLED, CANCELLED),
+    (QUEUED, Kind.TASK_SKIPPED, SKIPPED),  # by hand, as the next three
+    (RUNNING, Kind.TASK_SKIPPED, SKIPPED),
+    (RETRYING, Kind.TASK_SKIPPED, SKIPPED),
+    (WAITING, Kind.TASK_SKIPPED, SKIPPED),
     (RETRYING, Kind.TASK_QUEUED, QUEUED),
+    (RETRYING, Kind.TASK_WAITING, WAITING),  # for a limit, or a child again
+    (RETRYING, Kind.TASK_SUCCEEDED, SUCCESS),  # by hand
+    (RETRYING, Kind.TASK_FAILED, FAILED),
     (RETRYING, Kind.TASK_CANCELLED, CANCELLED),
+    (WAITING, Kind.TASK_WAITING, WAITING),  # the next limit, or the child lives elsewhere
+    (WAITING, Kind.TASK_RETRYING, RETRYING),  # a child failed
     (WAITING, Kind.TASK_QUEUED, QUEUED),
     (WAITING, Kind.TASK_SUCCEEDED, SUCCESS),
     (WAITING, Kind.TASK_FAILED, FAILED),
@@ -95,6 +107,8 @@ ON_FAILED: Final = NEXT[Kind.TASK_FAILED]
 ON_SKIPPED: Final = NEXT[Kind.TASK_SKIPPED]
 ON_CANCELLED: Final = NEXT[Kind.TASK_CANCELLED]
 ON_REJECTED: Final = NEXT[Kind.TASK_REJECTED]
+ON_WAITING: Final = NEXT[Kind.TASK_WAITING]
+ON_EXPANDED: Final = NEXT[Kind.TASK_EXPANDED]
 
 
 class IllegalTransition(RuntimeError):

@@ -18,7 +18,7 @@ from indegree.engine.kinds import Kind
 from indegree.events.codec import rfc3339
 from indegree.events.definition import Definition
 from indegree.v1.event_pb2 import Event, Frame
-from indegree.v1.value_pb2 import Error
+from indegree.v1.value_pb2 import Error, Value
 
 _CAUSES = {0: "trigger", 1: "command", 2: "result", 3: "timer"}
 _TEXT = 200
@@ -47,7 +47,7 @@ def lines(frames: Iterable[Frame], run_id: str, task_id: str = "", *, ids: Seque
     `ids`: the task ids of its version by index, if its definition may lie before `frames`.
     """
     parts: dict[str, list[bytes]] = {}
-    names = ids
+    names = list(ids) if ids is not None else None
     found: list[Line] = []
     for frame in frames:
         own, cause = "", ""
@@ -62,8 +62,12 @@ def lines(frames: Iterable[Frame], run_id: str, task_id: str = "", *, ids: Seque
             if own != run_id or event.kind >= 30:
                 continue
             if event.kind == Kind.RUN_STARTED and names is None:
-                names = Definition.from_canonical(zlib.decompress(b"".join(parts[event.version]))).graph.ids
-            is_task = Kind.TASK_QUEUED <= event.kind <= Kind.TASK_RETURNED
+                definition = Definition.from_canonical(zlib.decompress(b"".join(parts[event.version])))
+                names = [*definition.graph.ids, *(t.id for hooks in definition.hooks.values() for t in hooks)]
+            if event.kind == Kind.TASK_EXPANDED and names is not None:
+                own_name = names[event.task] if event.task < len(names) else f"#{event.task}"
+                names += [f"{own_name}[{place}]" for place in range(event.total)]
+            is_task = Kind.TASK_QUEUED <= event.kind <= Kind.TASK_ITEMS
             name = ""
             if is_task:
                 name = names[event.task] if names is not None and event.task < len(names) else f"#{event.task}"
@@ -89,24 +93,43 @@ def what(event: Event, time_ms: int) -> str:
     worker = f" at {event.worker}" if event.worker else ""
     match event.kind:
         case Kind.RUN_STARTED:
-            return f"started: {event.workflow} {event.version[:12]}, params {_short(event.value.json or b'{}')}"
+            begins = "accepted, to begin later" if event.state == "PENDING" else "started"
+            return f"{begins}: {event.workflow} {event.version[:12]}, params {_short(event.value.json or b'{}')}"
         case Kind.RUN_FINISHED:
             return event.state + _because(event.reason)
         case Kind.RUN_CANCEL_REQUESTED:
-            who = f" by {event.actor}" if event.actor else ""
-            return f"is to end {event.state or 'CANCELLED'}{who}{_because(event.reason)}"
+            return f"is to end {event.state or 'CANCELLED'}{_by(event.actor)}{_because(event.reason)}"
+        case Kind.RUN_PAUSED | Kind.RUN_RESUMED:
+            return f"{'paused' if event.kind == Kind.RUN_PAUSED else 'resumed'}{_by(event.actor)}{_because(event.reason)}"
         case Kind.RUN_REFUSED:
             return f"refused{_because(event.reason)}"
         case Kind.RUN_REPEATED:
             return "the same start again: answered with this run"
+        case Kind.RUN_RELEASED:
+            return "begins: its time and its turn have come"
+        case Kind.RUN_CLOSING:
+            return f"is to end {event.state}{_because(event.reason)}; its hooks begin"
+        case Kind.RUN_RERUN:
+            return f"{len(event.data) // 4} tasks begin again{_by(event.actor)}{_because(event.reason)}"
+        case Kind.RUN_REOPENED:
+            return f"is live again{_by(event.actor)}{_because(event.reason)}"
+        case Kind.SIGNAL_RECEIVED:
+            return f"signal {event.label}{_by(event.actor)}: {_short(event.value.json or b'null')}"
         case Kind.TASK_QUEUED:
-            return f"QUEUED, {attempt}"
+            return f"QUEUED, {attempt}" + (f", generation {event.generation}" if event.generation else "")
+        case Kind.TASK_WAITING:
+            until = f", until {rfc3339(event.due_ms)} at most" if event.due_ms else ""
+            return f"WAITING for {event.reason} {event.label}{until}"
+        case Kind.TASK_EXPANDED:
+            return f"RUNNING, {event.total} instances"
+        case Kind.TASK_ITEMS:
+            return f"its items from place {event.number} on"
         case Kind.TASK_STARTED:
             return f"RUNNING, {attempt}{worker}"
         case Kind.TASK_SUCCEEDED:
             done = f", {attempt}{worker}" if event.attempt else ""
             took = f", {event.finished_ms - event.started_ms} ms" if event.started_ms and event.finished_ms else ""
-            return f"SUCCESS{done}{took}, output {_short(event.value.json or b'null')}"
+            return f"SUCCESS{done}{took}{_by(event.actor)}{_because(event.reason)}, output {_output(event.value)}"
         case Kind.ATTEMPT_FAILED:
             return f"{attempt} failed{worker}: {event.reason}{_error(event.error, event.reason)}"
         case Kind.TASK_RETRYING:
@@ -114,7 +137,7 @@ def what(event: Event, time_ms: int) -> str:
         case Kind.TASK_FAILED:
             return f"FAILED{_because(event.reason)}{_error(event.error) if event.HasField('error') else ''}"
         case Kind.TASK_SKIPPED:
-            return f"SKIPPED{_because(event.reason)}{' ' + _short(event.data) if event.data else ''}"
+            return f"SKIPPED{_by(event.actor)}{_because(event.reason)}{' ' + _short(event.data) if event.data else ''}"
         case Kind.TASK_CANCELLED:
             return f"CANCELLED{_because(event.reason)}"
         case Kind.RESULT_STALE:
@@ -125,6 +148,16 @@ def what(event: Event, time_ms: int) -> str:
             return f"{attempt} handed back{worker}"
         case _:
             return f"event of kind {event.kind}"
+
+
+def _by(actor: str) -> str:
+    return f" by {actor}" if actor else ""
+
+
+def _output(value: Value) -> str:
+    if value.HasField("reference"):
+        return f"{value.reference.whole or value.reference.size} bytes in the payloads topic"
+    return _short(value.json or b"null")
 
 
 def _because(reason: str) -> str:

@@ -2,9 +2,9 @@
 
 Why: most timeouts never fire, and there may be a million of them.
 
-How: one heap. An owner (an attempt or a run) has at most one armed timer and keeps its number in `timer`; an entry
-whose number is not that of its owner any more is dead and is dropped when it comes up. When the heap has doubled
-since it was last cleaned, the dead are thrown out, so it stays within twice what is alive.
+How: one heap. An owner (an attempt, a run, a schedule, ...) has at most one armed timer and keeps its number in
+`timer`; an entry whose number is not that of its owner any more is dead and is dropped when it comes up. When the heap
+has doubled since it was last cleaned, the dead are thrown out, so it stays within twice what is alive.
 
 Timers are derived state: `apply` arms them, so a replay has them too. It must never decide anything: what a due timer
 means is read from its owner's state.
@@ -13,12 +13,15 @@ means is read from its owner's state.
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from indegree.engine.state import Attempt, Run
+from typing import Any, Protocol
 
 _CLEAN_ABOVE = 4_096
+
+
+class Timed(Protocol):
+    """Whatever may have a timer. `timer`: number of the armed one, 0 for none."""
+
+    timer: int
 
 
 class Timers:
@@ -27,11 +30,11 @@ class Timers:
     __slots__ = ("_clean_at", "_heap", "_number")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, int, Attempt | Run]] = []
+        self._heap: list[tuple[int, int, Any]] = []
         self._number = 0  # of the last timer armed; unique, so that owners are never compared
         self._clean_at = _CLEAN_ABOVE
 
-    def arm(self, owner: Attempt | Run, due_ms: int) -> None:
+    def arm(self, owner: Timed, due_ms: int) -> None:
         """Sets the owner's one timer; one that was armed before is dead."""
         self._number += 1
         owner.timer = self._number
@@ -52,11 +55,11 @@ class Timers:
             heappop(heap)
         return None
 
-    def peek(self) -> Attempt | Run:
+    def peek(self) -> Any:
         """Whose the living timer is that `next_due_ms` spoke of."""
         return self._heap[0][2]
 
-    def pop(self) -> Attempt | Run:
+    def pop(self) -> Any:
         """Takes the living timer that `next_due_ms` spoke of and disarms it."""
         _, _, owner = heappop(self._heap)
         owner.timer = 0

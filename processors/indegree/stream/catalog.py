@@ -61,6 +61,8 @@ class Catalog(Service):
         self._bad: set[str] = set()  # complete, but not what their hash says
         self._active: dict[str, _Pointer] = {}
         self._labels: dict[tuple[str, str], _Pointer] = {}
+        self.changes = 0
+        """Counts every change of an active version."""
         self._current_as_of = float("-inf")  # the topic's end as of this moment has been read (monotonic)
         self._ask = asyncio.Event()
         self._answered = asyncio.Event()
@@ -93,6 +95,23 @@ class Catalog(Service):
     def find(self, what: Start | Deploy | Activate) -> Definition | None:
         """The same from what has been read so far."""
         return self.by_hash(self._version(what))
+
+    def active(self) -> dict[str, tuple[int, str]]:
+        """Workflow to (when its active version was activated, that version), as far as the topic has been read."""
+        return dict(self._active)
+
+    def mentions(self, version: str, field: bytes) -> bool:
+        """Whether the canonical text of a version holds these bytes: a cheap look before it is built."""
+        parts = self._parts.get(version)
+        if parts is None or len(parts) < self._counts[version]:
+            return True  # not known yet: ask `resolve`
+        packed = zlib.decompressobj()
+        try:
+            return field in packed.decompress(
+                b"".join(parts[i] for i in sorted(parts)), self._settings.limits.definition_bytes
+            )
+        except zlib.error:
+            return True
 
     def by_hash(self, version: str) -> Definition | None:
         definition = self._built.get(version)
@@ -201,6 +220,7 @@ class Catalog(Service):
         try:
             if head == "active":
                 self._point(self._active, rest, value)
+                self.changes += 1
             elif head == "label":
                 workflow, _, label = rest.partition("/")
                 self._point(self._labels, (workflow, label), value)

@@ -1,9 +1,11 @@
 """Sends ready attempts to workers that have room: each record to the one partition and instance that is to run it.
 
 One for the engine, over all its partitions: they share what a worker can take, so that the best attempt of all of
-them goes first (by priority, depth, age) and a partition with much to do starves no other. A worker announces what it
-serves and its slots (workers.py); an engine sends it at most its share of twice the slots. The rest waits in the cores'
-heaps: without this bound priority, cancel and fairness would mean nothing. Of a queue's workers the one with most room
+them goes first (by priority, turn of its workflow, depth, age) and a partition with much to do starves no other. Whose
+turn it is they share too (engine/turns.py), so a take on one partition changes what the attempts of that workflow are
+worth on all others: the first in line is asked again before it is taken. A worker announces what it serves and its
+slots (workers.py); an engine sends it at most its share of twice the slots. The rest waits in the cores' lines: without
+this bound priority, cancel and fairness would mean nothing. Of a queue's workers the one with most room
 is taken; one that has rejected the attempt (it lacks the code) gets it again only when all others have done so too.
 
 Called whenever attempts become ready and whenever there may be room: after each frame, on news of a worker. It never
@@ -17,6 +19,7 @@ from collections.abc import Collection
 from typing import Protocol
 
 from indegree.engine.core import PartitionCore
+from indegree.engine.dispatch import Worth
 from indegree.events.kafka import Record
 from indegree.events.topics import Topics
 from indegree.stream.outbound import Outbound, Ticket
@@ -45,7 +48,7 @@ class Member(Protocol):
 
 _Room = list[tuple[int, str, int]]
 """A heap of (-free, instance, partition of the queue's topic)."""
-_Waiting = list[tuple[tuple[int, int, int], int]]
+_Waiting = list[tuple[Worth, int]]
 """A heap of (what the best attempt of a member is worth, which member)."""
 
 
@@ -119,7 +122,11 @@ class Dispatcher:
         put_off: set[int] = set()  # members
         out: dict[int, dict[int, list[Record]]] = {}  # member -> partition of the topic -> records
         while waiting and room:
-            place, core = waiting[0][1], members[waiting[0][1]].core
+            worth, place = waiting[0]
+            core = members[place].core
+            if len(waiting) > 1 and (now := core.best(queue)) != worth:
+                _next(waiting, now, place)
+                continue
             chosen = self._choose(core, queue, room)
             if chosen < 0:
                 core.postpone(queue)
@@ -162,7 +169,7 @@ class Dispatcher:
                 member.sent(count, decided)
 
 
-def _next(waiting: _Waiting, best: tuple[int, int, int] | None, place: int) -> None:
+def _next(waiting: _Waiting, best: Worth | None, place: int) -> None:
     """The first of `waiting` has given its best: `best` is now what it has."""
     if best is None:
         heapq.heappop(waiting)

@@ -27,8 +27,10 @@ from mode import Service
 
 from indegree.engine.core import PartitionCore
 from indegree.engine.limits import Limits
+from indegree.engine.turns import Turns
 from indegree.events.admin import Cluster
 from indegree.events.frames import NewerFormat
+from indegree.events.payloads import Payloads
 from indegree.events.settings import Settings
 from indegree.events.telemetry import Tracer
 from indegree.events.topics import Topics
@@ -67,6 +69,8 @@ def limits(settings: Settings) -> Limits:
     return Limits(
         value_bytes=settings.limits.value_bytes,
         inputs_bytes=settings.limits.inputs_bytes,
+        payload_bytes=settings.limits.payload_bytes,
+        task_payload_bytes=settings.limits.task_payload_bytes,
         heartbeat_timeout_ms=int(settings.engine.heartbeat_timeout_s * 1000),
         start_timeout_ms=int(settings.engine.start_timeout_s * 1000),
         history_ms=int(settings.engine.history_days * 86_400_000),
@@ -98,6 +102,7 @@ class Engine(Service):
         self.session: Session
         self.dispatcher: Dispatcher
         self.services: Services
+        self.payloads: Payloads
         self._etcd: Etcd | None = None
         self._told = self._seen = Holdings()  # what the log said last, and what was there at the last look
 
@@ -117,9 +122,12 @@ class Engine(Service):
         )  # fmt: skip
         outbound = Outbound(lambda: self.app.producer.appender)
         outbound.learned = self._worker_news
+        # nothing is kept: the cores do that, within a bound of their own
+        self.payloads = Payloads(settings, lambda: self.app.producer.appender, cache_bytes=0)
         spans = Spans(self._tracer, self.topics) if self._tracer is not None else None
         self.dispatcher = Dispatcher(self.id, self.topics, self.workers, outbound, spans)
         core_limits = limits(settings)
+        turns = Turns()  # of all partitions: what one gives to a workflow counts on the others
         self.services = Services(
             settings=settings,
             topics=self.topics,
@@ -128,10 +136,11 @@ class Engine(Service):
             valid=self.session.valid,
             warm=self.session.warm,
             consumer=lambda: self.app.consumer,
-            new_core=lambda number: PartitionCore(number, self.partitions, core_limits),
+            new_core=lambda number: PartitionCore(number, self.partitions, core_limits, turns),
             workers=self.workers,
             catalog=self.catalog,
             outbound=outbound,
+            payloads=self.payloads,
             metrics=self.metrics,
             dispatcher=self.dispatcher,
             spans=spans,
@@ -146,6 +155,7 @@ class Engine(Service):
         with contextlib.suppress(Exception):  # an error here would leave Faust hanging
             if self._etcd is not None:
                 await self._etcd.close()
+            await self.payloads.stop()
 
     async def drain(self) -> None:
         """Marks this engine as draining and waits until its partitions have moved, at most 10 s."""

@@ -38,6 +38,7 @@ class Gauges(Collector):
             return found.values()
         known = self._known()
         ready = dict.fromkeys([*sorted(known), OTHER], 0)
+        paused: set[tuple[str, str]] = set()
         for number, part in sorted(engine.owned.items()):
             core, label = part.core, str(number)
             found["partition_serving"].add_metric([label], int(part.serving))
@@ -45,6 +46,7 @@ class Gauges(Collector):
             if core is None:
                 continue
             found["runs"].add_metric([label], len(core.state.runs))
+            paused.update(core.state.switches)
             for queue in core.queues():
                 ready[queue if queue in known else OTHER] += core.ready(queue)
             for word, topic, position in zip(_INPUTS, engine.topics.inputs, core.state.next, strict=True):
@@ -52,6 +54,8 @@ class Gauges(Collector):
                 found["input_lag"].add_metric([label, word], max(0, end - position))
         for queue, count in ready.items():
             found["tasks_ready"].add_metric([queue], count)
+        for what in ("workflow", "queue"):
+            found["paused"].add_metric([what], sum(kind == what for kind, _ in paused))
         found["partitions_owned"].add_metric([], sum(part.serving for part in engine.owned.values()))
         found["partitions_quarantined"].add_metric([], len(engine.session.members().quarantined))
         found["intake_stopped"].add_metric([], int(bool(engine.fitness.fault)))
@@ -73,6 +77,7 @@ class Gauges(Collector):
                 ("ready", "1 while every partition that is this engine's is served", ()),
                 ("runs", "Runs that have not ended", ("partition",)),
                 ("tasks_ready", "Attempts that wait for a worker with room", ("queue",)),
+                ("paused", "Workflows, and queues, that are paused", ("kind",)),
                 ("input_lag", "Input records that were not yet decided", ("partition", "topic")),
                 ("partition_serving", "1 while the partition is served, 0 while it is recovered", ("partition",)),
                 ("partition_epoch", "Number of the ownership, 0 until the partition is owned", ("partition",)),

@@ -41,6 +41,7 @@ from indegree.stream.services import Services
 from indegree.stream.snapshots import Snapshots
 from indegree.stream.takeover import Fenced, LogShortened, Owned
 from indegree.stream.transport import Batch, InputsSkipped
+from indegree.stream.values import Values
 from indegree.v1.event_pb2 import Frame
 
 log = logging.getLogger(__name__)
@@ -100,6 +101,7 @@ class Live:
             settings.engine.snapshot_records,
         )
         self._outbox = Outbox(settings, topics, outbound, self.ticket, self.wake)
+        self._values = Values(number, self.core, services.payloads, self.wake, self.failed)
         self._reader = InputReader(topics, number, services.catalog)
         self._error: BaseException | None = None
         self._suspect: tuple[int, int] | None = None  # the input that is being decided
@@ -177,6 +179,7 @@ class Live:
             if self._lost_workers and self.serving:
                 await self._lose()
             await self._finish(len(records))
+            self._values.ask()
             if self._ends is not None:
                 await self._catch_up(self._ends)
         except BaseException as error:
@@ -265,7 +268,8 @@ class Live:
             self._suspect = None
 
     def _news(self) -> None:
-        """What no input brings: acknowledged outbox entries."""
+        """What no input brings: acknowledged outbox entries, values that were fetched or stored."""
+        self._values.answer()
         for target, number in self._outbox.take_sent().items():
             self.core.sent(target, number)
 
@@ -466,4 +470,5 @@ class Live:
         self._hearing.close()
         self._appends.stop()
         self._outbox.stop()
+        self._values.stop()
         await asyncio.gather(self._progress.abandon(), self._owned.log.abandon(), return_exceptions=True)

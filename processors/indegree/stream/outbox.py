@@ -100,7 +100,8 @@ class Outbox:
                 while self._letters:
                     entry = self._letters[0]
                     letter = DeadLetter.FromString(entry.data)
-                    letter.topic = f"{self._topics.cluster}.{letter.topic}"  # the log holds its short name
+                    if not letter.foreign:  # the log holds its short name
+                        letter.topic = f"{self._topics.cluster}.{letter.topic}"
                     record = _letter(await originals.read(letter), letter)
                     self._letters.popleft()
                     self._outbound.put(self._topics.dead_letter, 0, [record], self._ticket, self._done(entry))

@@ -84,6 +84,7 @@ def engine_view(engine: Engine) -> dict[str, Any]:
         "leads": session.leads,
         "lease_s": round(session.lease_remaining_s(), 3),
         "partitions": partitions,
+        "paused": paused_view(engine),
         "workers": {
             known.worker.instance: {
                 "slots": known.worker.slots,
@@ -96,13 +97,26 @@ def engine_view(engine: Engine) -> dict[str, Any]:
     }
 
 
+def paused_view(engine: Engine) -> dict[str, dict[str, dict[str, str]]]:
+    """Workflows and queues that are paused, as the partitions that are owned here have it, and by whom and why."""
+    found: dict[str, dict[str, dict[str, str]]] = {"workflow": {}, "queue": {}}
+    for part in engine.owned.values():
+        if part.core is not None:
+            for (what, name), (actor, reason) in sorted(part.core.state.switches.items()):
+                found[what][name] = {"actor": actor, "reason": reason}
+    return found
+
+
 def run_view(run: Any, epoch: int) -> dict[str, Any]:
     """What /runs/ID shows of a run that is under way."""
     plan = run.plan
     tasks = {}
-    for index, task_id in enumerate(plan.ids):
+    for index, state in enumerate(run.states):
+        task_id = run.id_of(index)
         attempt = run.attempts.get(index)
-        task: dict[str, Any] = {"state": TASK_STATES[run.states[index]]}
+        task: dict[str, Any] = {"state": TASK_STATES[state]}
+        if run.waits is not None and (wait := run.waits.get(index)) is not None:
+            task["waits_for"] = {"kind": wait.kind, "label": wait.label, "due_ms": wait.due_ms}
         if attempt is not None:
             task["attempt"] = attempt.number
             if attempt.worker or attempt.holder:
@@ -114,7 +128,7 @@ def run_view(run: Any, epoch: int) -> dict[str, Any]:
         "run_id": run.run_id,
         "workflow": plan.workflow,
         "version": plan.version,
-        "state": "RUNNING",
+        "state": "PAUSED" if run.paused else "PENDING" if run.waiting else "RUNNING",
         "started_ms": run.started_ms,
         "position": run.position,
         "epoch": epoch,

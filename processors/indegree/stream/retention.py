@@ -10,12 +10,18 @@ DeleteRecords request each. What goes is what is old (by the broker's time of th
 | --- | --- | --- |
 | events | the `recover_from` that a frame in force carries | `engine.history_days` |
 | progress | the last 100 records | `engine.history_days` |
-| payloads | what a run that is under way may name | `engine.history_days` |
+| payloads | what a live run refers to | the first event that is kept, less an hour |
 | triggers, commands, results | where a recovery's oldest frame stands; an unsent dead letter | `engine.inputs_days` |
 
 A log is cut only where a recovery could have begun, at the first frame of a snapshot: so what is left can be replayed
 from its first record on. The frame that stood at the end of the log so many days ago names that place. `recover_from`
 moves behind acknowledged progress only (snapshots.py), so events below it are on the progress topic already.
+
+A value lies in `payloads` before the record that names it. So what the kept events bring is no older than the first of
+them, less the time that a result may have waited and that the writer's clock may be behind; what a live run refers to
+is known exactly (`core.oldest_payload`). What a kept snapshot says of a run that has ended since may name an older
+value that is gone; and a reference to the payloads of another partition (a sub-workflow's result) is good for as long
+as that partition keeps its history.
 
 Where the newest snapshot is older than half of the time that is kept, a new one is asked for, else a quiet partition
 would never be shortened.
@@ -156,13 +162,17 @@ class Retention(Service):
             for topic, position in zip(self._topics.inputs, frame.next, strict=False):
                 keep[TopicPartition(topic, number)] = min(position, letters.get(self._words[topic], position))
         progress, payloads = (TopicPartition(name, number) for name in (self._topics.progress, self._topics.payloads))
-        since = min([now_ms - self._history_ms, *(run.started_ms for run in core.state.runs.values())])
-        times = {progress: max(0, now_ms - self._history_ms), payloads: max(0, since - _PAYLOADS_MARGIN_MS)}
+        kept = await self._frame(client, events, keep[events])
+        since_ms = min(now_ms - self._history_ms, now_ms if kept is None else kept.time_ms)
+        times = {progress: max(0, now_ms - self._history_ms), payloads: max(0, since_ms - _PAYLOADS_MARGIN_MS)}
         found = await client.offsets_for_times(times)
         ends = await client.end_offsets([*keep, *times])
         for tp in times:
             keep[tp] = ends[tp] if found.get(tp) is None else int(found[tp].offset)
         keep[progress] = min(keep[progress], ends[progress] - _KEEP_PROGRESS)
+        oldest_payload = core.oldest_payload()  # asked last: a value that is named from now on is younger than the cut
+        if oldest_payload is not None:
+            keep[payloads] = min(keep[payloads], oldest_payload)
         begins = await client.beginning_offsets(list(keep))
         return {tp: min(offset, ends[tp]) for tp, offset in keep.items() if min(offset, ends[tp]) > begins[tp]}
 
@@ -191,5 +201,7 @@ def _letters(core: PartitionCore) -> dict[str, int]:
     found: dict[str, int] = {}
     for entry in core.state.outbox.get(DEAD_LETTER, {}).values():
         letter = DeadLetter.FromString(entry.data)
+        if letter.foreign:  # a user's topic is not ours to shorten
+            continue
         found[letter.topic] = min(letter.offset, found.get(letter.topic, letter.offset))
     return found

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from indegree.engine.core import PartitionCore
+from indegree.events.payloads import Payloads
 from indegree.events.settings import Settings
 from indegree.events.topics import Topics
 from indegree.stream.catalog import Catalog
@@ -32,6 +33,7 @@ class Services:
     workers: Workers
     catalog: Catalog
     outbound: Outbound
+    payloads: Payloads
     metrics: Metrics
     dispatcher: Dispatcher
     spans: Spans | None

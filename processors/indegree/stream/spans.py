@@ -81,7 +81,7 @@ class Spans:
     def attempt(self, traced: _Traced, queued: _Queued, record: Progress) -> None:
         """An attempt has ended."""
         run = traced.run
-        topic = self._topics.tasks(run.plan.queue[queued.task]) if run is not None else self._topics.tasks("default")
+        topic = self._topics.tasks(run.plan.queue[queued.node]) if run is not None else self._topics.tasks("default")
         mine = trace.attempt_span(record.run_id, record.task_id, queued.number, queued.generation)
         span = start_with_id(
             self._tracer,
@@ -101,7 +101,7 @@ class Spans:
                 "indegree.workflow": record.workflow,
                 "indegree.state": record.state,
             },
-            links=_links(run, queued.task, traced.traceparent) if run is not None else (),
+            links=_links(run, queued.node, traced.traceparent) if run is not None else (),
         )
         if record.started_ms and record.worker:
             begun_ms = max(queued.at_ms, record.started_ms)
@@ -112,11 +112,11 @@ class Spans:
 class _Queued:
     """An attempt that has not ended."""
 
-    __slots__ = ("at_ms", "generation", "number", "task")
+    __slots__ = ("at_ms", "generation", "node", "number")
 
     def __init__(self, attempt: Attempt, number: int) -> None:
-        self.task, self.number, self.generation, self.at_ms = (
-            attempt.task, number, attempt.generation, attempt.queued_ms,
+        self.node, self.number, self.generation, self.at_ms = (
+            attempt.node, number, attempt.generation, attempt.queued_ms,
         )  # fmt: skip
 
 
@@ -135,7 +135,7 @@ class _Traced:
         return trace.with_span(self.traceparent, trace.run_span(run_id, self.traceparent))
 
     def add(self, attempt: Attempt, number: int) -> None:
-        self.queued[attempt.run.plan.ids[attempt.task], number] = _Queued(attempt, number)
+        self.queued[attempt.run.id_of(attempt.task), number] = _Queued(attempt, number)
 
 
 class PartitionSpans:
@@ -190,7 +190,7 @@ def _links(run: Run, task: int, traceparent: str) -> list[Link]:
         number = (run.last_attempts or {}).get(parent, 1)
         if number and plan.kinds[parent] == DISPATCHED and run.states[parent] in (SUCCESS, FAILED):
             found.append(
-                link_to(trace.with_span(traceparent, trace.attempt_span(run.run_id, plan.ids[parent], number)))
+                link_to(trace.with_span(traceparent, trace.attempt_span(run.run_id, plan.ids[parent], number, run.generation(parent))))
             )
             if len(found) == MAX_LINKS:
                 break

@@ -45,6 +45,7 @@ class SimulatedContext:
     generation: int
     states: Callable[[str], str]
     trigger: Mapping[str, Any]
+    index: int | None = None
     cancelled: bool = False
     reported: list[tuple[float, str]] = field(default_factory=list)
 

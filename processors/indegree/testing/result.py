@@ -5,7 +5,7 @@ It must be read from the log and the progress records alone, like everything tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from indegree.events import json_values
 from indegree.events.spelling import did_you_mean
 from indegree.v1.event_pb2 import Frame
 from indegree.v1.progress_pb2 import Progress
-from indegree.v1.value_pb2 import Error
+from indegree.v1.value_pb2 import Error, Reference
 
 
 @dataclass(slots=True)
@@ -70,21 +70,30 @@ class SimulatedRun:
 
 
 def result_of(
-    run_id: str, ids: Sequence[str], frames: list[Frame], progress: list[Progress], calls: list[tuple[str, int]]
+    run_id: str,
+    ids: Sequence[str],
+    frames: list[Frame],
+    progress: list[Progress],
+    calls: list[tuple[str, int]],
+    content: Callable[[Reference], bytes],
 ) -> SimulatedRun:
-    """Reads the result from the progress records of a run that has ended."""
+    """Reads the result from the progress records of a run that has ended. `content`: of an output that is a reference."""
     tasks = {task_id: TaskResult(task_id) for task_id in ids}
     own = [record for record in progress if record.run_id == run_id and record.position]
     for record in own:
         if not record.task_id:
             continue
-        task = tasks[record.task_id]
+        task = tasks.get(record.task_id)
+        if task is None:  # an instance of a mapped task
+            task = tasks[record.task_id] = TaskResult(record.task_id)
         task.state = record.state
         task.reason = record.reason if record.state in ("SKIPPED", "FAILED", "CANCELLED") else ""
         if record.state != "CANCELLED":
             task.attempts = max(task.attempts, record.attempt)
         if record.state == "SUCCESS" and record.HasField("output"):
-            task.output = json_values.loads(record.output.json)
+            output = record.output
+            text = content(output.reference) if output.HasField("reference") else output.json
+            task.output = json_values.loads(text, max_depth=None)
         task.error = record.error if record.state == "FAILED" and record.HasField("error") else None
     end = own[-1]
     return SimulatedRun(run_id, end.state, end.reason, tasks, frames, progress, end.time_ms - own[0].time_ms, calls)

@@ -19,6 +19,7 @@ from typing import Any
 from indegree.engine.core import PartitionCore
 from indegree.engine.limits import Limits
 from indegree.engine.states import TASK_STATES
+from indegree.engine.waiting import Observed
 from indegree.events import json_values
 from indegree.events.definition import Definition
 from indegree.events.spelling import did_you_mean
@@ -26,10 +27,11 @@ from indegree.sdk.convert import encode_output, to_json
 from indegree.sdk.workflow import Workflow
 from indegree.testing import calls
 from indegree.testing.result import SimulatedRun, result_of
+from indegree.testing.world import Payloads, World, origin_of
 from indegree.v1.event_pb2 import Frame
 from indegree.v1.progress_pb2 import Progress
 from indegree.v1.task_pb2 import Result, Task
-from indegree.v1.trigger_pb2 import Cancel, Command, Origin, Start
+from indegree.v1.trigger_pb2 import Cancel, Command, Origin, SetPool, Start
 from indegree.v1.value_pb2 import Error
 
 Failure = BaseException | type[BaseException] | str | None
@@ -55,6 +57,12 @@ def simulate(
     fail: Mapping[str, Failure | Sequence[Failure]] | None = None,
     outputs: Mapping[str, Any] | None = None,
     seed: int = 0,
+    signals: Mapping[str, Any] | None = None,
+    records: Mapping[str, Sequence[Any]] | None = None,
+    runs: Mapping[str, Sequence[Any]] | None = None,
+    workflows: Sequence[Workflow | Definition] = (),
+    pools: Mapping[str, int] | None = None,
+    trigger: Mapping[str, Any] | None = None,
     cancel_after: int | None = None,
     now_ms: int = _EPOCH_MS,
     max_attempts: int = 1_000_000,
@@ -66,6 +74,13 @@ def simulate(
               for all attempts.
     outputs:  task id -> output; the task's function is not called then. Commands give null without it: none is run.
     seed:     0 runs ready tasks in the engine's order, any other number in a shuffled one (the same for each number).
+    signals:  name -> payload, delivered as soon as a task waits for it. What is not here never comes: time jumps to the
+              timeout of the wait.
+    records:  topic -> values of the records that come once a task waits for one (each is an object, or a JSON value)
+    runs:     workflow -> progress records of runs of it that end once a task waits for one: `{"state": "SUCCESS"}`
+    workflows: of sub-workflows; their tasks run like those of the workflow itself
+    pools:    name -> limit; a pool that is not here has one place
+    trigger:  what started the run, as expressions see it: key, headers, value of a record, or scheduled_at of a schedule
     cancel_after: cancels the run after so many attempts.
     now_ms:   when the run starts, milliseconds since the epoch.
 
@@ -73,68 +88,99 @@ def simulate(
     AttributeError for a function of a definition that cannot be imported, and KeyError for an unknown task in `fail` or
     `outputs`. Errors of tasks are not raised: they are in the result.
     """
-    if isinstance(workflow, Workflow):
-        definition = workflow.definition(deployable=False)
-        functions = {task_id: f for task_id in definition.graph.ids if (f := workflow.function(task_id)) is not None}
-    else:
-        definition, functions = workflow, {}
+    definitions: list[Definition] = []
+    functions: dict[tuple[str, str], Callable[..., Any]] = {}
+    for one in (workflow, *workflows):
+        definition = one.definition(deployable=False) if isinstance(one, Workflow) else one
+        definitions.append(definition)
+        for task_id in ids_of(definition):
+            if isinstance(one, Workflow) and (f := one.function(task_id)) is not None:
+                functions[definition.id, task_id] = f
+    ids = [task_id for definition in definitions for task_id in ids_of(definition)]
     for task_id in [*(fail or {}), *(outputs or {})]:
-        if task_id not in definition.graph.index:
-            raise KeyError(f"there is no task {task_id!r}{did_you_mean(task_id, definition.graph.ids)}")
-    simulation = _Simulation(definition, functions, fail or {}, outputs or {}, seed, now_ms, limits)
-    simulation.start(params)
+        if task_id.partition("[")[0] not in ids:
+            raise KeyError(f"there is no task {task_id!r}{did_you_mean(task_id, ids)}")
+    world = World(signals or {}, records or {}, runs or {})
+    simulation = _Simulation(definitions, functions, fail or {}, outputs or {}, seed, now_ms, limits, world)
+    for name, limit in (pools or {}).items():
+        simulation.command(Command(set_pool=SetPool(name=name, limit=limit)))
+    simulation.start(params, trigger or {})
     return simulation.run(cancel_after, max_attempts)
+
+
+def ids_of(definition: Definition) -> list[str]:
+    """The ids of all tasks and hooks."""
+    return [*definition.graph.ids, *(task.id for hooks in definition.hooks.values() for task in hooks)]
 
 
 class _Simulation:
     def __init__(
         self,
-        definition: Definition,
-        functions: dict[str, Callable[..., Any]],
+        definitions: list[Definition],
+        functions: dict[tuple[str, str], Callable[..., Any]],
         fail: Mapping[str, Any],
         outputs: Mapping[str, Any],
         seed: int,
         now_ms: int,
         limits: Limits | None,
+        world: World,
     ) -> None:
-        self.definition = definition
+        self.definition = definitions[0]
+        self.definitions = {definition.id: definition for definition in definitions}
         self.functions = functions
         self.fail = fail
         self.outputs = {task_id: encode_output(value) for task_id, value in outputs.items()}
         self.shuffled = random.Random(seed) if seed else None
         self.now = now_ms
+        self.world = world
         self.core = PartitionCore(0, 1, limits)
         self.core.announced(1, now_ms)
         self.frames: list[Frame] = []
         self.progress: list[Progress] = []
         self.calls: list[tuple[str, int]] = []
         self.ready: list[Task] = []
+        self.messages: list[Command] = []  # of the partition to itself
+        self.payloads = Payloads()
         self.offsets = [0, 0, 0]
         self.run_id = ""
 
-    def start(self, params: Mapping[str, Any] | None) -> None:
-        for task in self.definition.tasks:
-            if task.python and task.id not in self.functions and task.id not in self.outputs:
-                self.functions[task.id] = calls.imported(task.python)
+    def start(self, params: Mapping[str, Any] | None, trigger: Mapping[str, Any]) -> None:
+        for definition in self.definitions.values():
+            for task in (*definition.tasks, *(task for hooks in definition.hooks.values() for task in hooks)):
+                name = (definition.id, task.id)
+                if task.python and name not in self.functions and task.id not in self.outputs:
+                    self.functions[name] = calls.imported(task.python)
         data = json_values.dumps(to_json(dict(params))) if params else b""
-        origin = Origin(topic="simulated", timestamp_ms=self.now)
+        origin = origin_of(trigger, self.now)
+        before = len(self.progress)
         self.core.begin(self.now)
         self.core.trigger(Start(workflow=self.definition.id, params=data), origin, self.definition)
+        self.offsets[0] += 1
         self._decide()
-        answer = self.progress[0]
+        answer = self.progress[before]
         if answer.type == "run.refused":
             raise StartRefused(answer.reason)
         self.run_id = answer.run_id
+
+    def command(self, command: Command) -> None:
+        """Somebody sends a command."""
+        definition = None
+        if command.message.HasField("start"):
+            definition = self.definitions.get(command.message.start.start.workflow)
+        self.core.begin(self.now)
+        self.core.command(command, Origin(offset=self.offsets[1]), definition)
+        self.offsets[1] += 1
+        self._decide()
 
     def run(self, cancel_after: int | None, max_attempts: int) -> SimulatedRun:
         while self.core.run(self.run_id) is not None:
             if cancel_after is not None and len(self.calls) >= cancel_after:
                 cancel_after = None
-                self.core.begin(self.now)
                 cancel = Cancel(run_id=self.run_id, reason="cancelled by the simulation")
-                self.core.command(Command(request_id="simulated", cancel=cancel), Origin(offset=self.offsets[1]))
-                self.offsets[1] += 1
-                self._decide()
+                self.command(Command(request_id="simulated", cancel=cancel))
+                continue
+            if self.messages:
+                self.command(self.messages.pop(0))
                 continue
             for queue in list(self.core.queues()):
                 while (task := self.core.take(queue, _WORKER)) is not None:
@@ -144,9 +190,14 @@ class _Simulation:
                 if len(self.calls) >= max_attempts:
                     raise NeverEnds(f"the run has not ended after {max_attempts} attempts (max_attempts)")
                 self._attempt(self.ready.pop(self.shuffled.randrange(len(self.ready)) if self.shuffled else 0))
-            elif not self._jump() and self.core.run(self.run_id) is not None:
-                raise NeverEnds(f"nothing can happen any more in run {self.run_id}, and it has not ended")
-        return result_of(self.run_id, self.definition.graph.ids, self.frames, self.progress, self.calls)
+            elif self.messages or self.world.act(self):
+                continue
+            elif not self._jump() and not self.messages and self.core.run(self.run_id) is not None:
+                raise NeverEnds(
+                    f"nothing can happen any more in run {self.run_id}, and it has not ended{self.world.waiting(self)}"
+                )
+        ids = ids_of(self.definition)
+        return result_of(self.run_id, ids, self.frames, self.progress, self.calls, self.payloads.text)
 
     def _decide(self) -> None:
         """Closes frames until nothing is left to decide; they are acknowledged at once."""
@@ -157,8 +208,20 @@ class _Simulation:
                 self.frames.append(frame)
                 self.progress += effects.progress
                 self.core.release(effects)
+                for entry in effects.outbox:
+                    if entry.topic == "commands":
+                        self.messages.append(Command.FromString(entry.data))
+            if self.payloads.serve(self.core):
+                more = True
             if not more:
                 return
+
+    def observe(self, seen: Observed) -> None:
+        """A record that a task may wait for."""
+        self.core.begin(self.now)
+        while not self.core.observe(seen):
+            self._decide()
+        self._decide()
 
     def _jump(self) -> bool:
         """Time goes on to the next timer. False: there is none."""
@@ -172,19 +235,22 @@ class _Simulation:
         return True
 
     def _attempt(self, task: Task) -> None:
-        run = self.core.run(self.run_id)
+        run = self.core.run(task.run_id)
         attempt = run.attempts.get(task.task) if run is not None else None
-        if attempt is None or attempt.number != task.attempt:
+        if attempt is None or (attempt.number, attempt.generation) != (task.attempt, task.generation):
             return  # cancelled or timed out while it waited
         self.calls.append((task.task_id, task.attempt))
+        self.payloads.fill(task)
         result = self._outcome(task)
+        self.payloads.take(result, self.core.limits.value_bytes)
         self.core.begin(self.now)
         self.core.result(result, self.offsets[2])
         self.offsets[2] += 1
         self._decide()
 
     def _outcome(self, task: Task) -> Result:
-        scripted = self.fail.get(task.task_id)
+        base = task.task_id.partition("[")[0]
+        scripted = self.fail.get(task.task_id, self.fail.get(base))
         if isinstance(scripted, Sequence) and not isinstance(scripted, str):
             scripted = scripted[task.attempt - 1] if task.attempt <= len(scripted) else None
         if isinstance(scripted, str):
@@ -194,18 +260,19 @@ class _Simulation:
         if scripted is not None:
             raised = scripted() if isinstance(scripted, type) else scripted
             return calls.failed(task, calls.error_of(raised), self.now)
-        if task.task_id in self.outputs:
-            return calls.succeeded(task, self.outputs[task.task_id], self.now)
-        function = self.functions.get(task.task_id)
+        for name in (task.task_id, base):
+            if name in self.outputs:
+                return calls.succeeded(task, self.outputs[name], self.now)
+        function = self.functions.get((task.workflow, base))
         if function is None:
             return calls.succeeded(task, b"null", self.now)  # a command
         return calls.call(function, task, self._context(task), self.now)
 
     def _context(self, task: Task) -> calls.SimulatedContext:
         def state(task_id: str) -> str:
-            run = self.core.run(self.run_id)
+            run = self.core.run(task.run_id)
             if run is None or task_id not in run.plan.graph.index:
-                raise KeyError(f"there is no task {task_id!r}{did_you_mean(task_id, self.definition.graph.ids)}")
+                raise KeyError(f"there is no task {task_id!r}{did_you_mean(task_id, ids_of(self.definition))}")
             return TASK_STATES[run.states[run.plan.graph.index[task_id]]]
 
         return calls.SimulatedContext(
@@ -217,5 +284,6 @@ class _Simulation:
             attempt=task.attempt,
             generation=task.generation,
             states=state,
-            trigger={"topic": "simulated", "partition": 0, "offset": 0},
+            trigger=json_values.loads(task.trigger) if task.trigger else {"topic": "simulated", "partition": 0},
+            index=task.index if task.HasField("index") else None,
         )

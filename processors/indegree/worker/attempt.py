@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from indegree.worker.functions import Plan
 
 
+NOTHING_FETCHED: Mapping[str, bytes] = MappingProxyType({})
+
+
 class Key(NamedTuple):
     """What makes two records the same attempt."""
 
@@ -72,6 +75,9 @@ class Attempt:
     progress: tuple[float, str] | None = None
     progress_sent: tuple[float, str] | None = None
     secrets: Mapping[str, str] = MappingProxyType({})
+    # JSON texts of the arguments that the record holds by reference, and of the standard input if it does that.
+    fetched = NOTHING_FETCHED
+    stdin: bytes | None = None
     mask: Masking = NOTHING
     span: Span | None = None
     _capture: Capture | None = None

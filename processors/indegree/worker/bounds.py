@@ -15,8 +15,12 @@ from indegree.events.settings import Settings
 class Bounds:
     """Limits of one worker."""
 
-    # One output (setting limits.value_bytes).
-    value_bytes: int = 262_144
+    # One output (setting limits.payload_bytes), and above which it is stored by reference: the smaller one of
+    # limits.inline_bytes and limits.value_bytes.
+    payload_bytes: int = 67_108_864
+    inline_bytes: int = 4_096
+    # Inputs of one attempt that are references, in sum (setting limits.task_payload_bytes).
+    task_payload_bytes: int = 67_108_864
     # Captured output that goes into a result (setting worker.log_bytes).
     log_bytes: int = 16_384
     # A message of an error, its traceback, its chain of causes. Together with the log they stay far below what a
@@ -42,7 +46,9 @@ class Bounds:
     def of(cls, settings: Settings) -> Bounds:
         """The limits that the settings state."""
         return cls(
-            value_bytes=settings.limits.value_bytes,
+            payload_bytes=settings.limits.payload_bytes,
+            inline_bytes=min(settings.limits.inline_bytes, settings.limits.value_bytes),
+            task_payload_bytes=settings.limits.task_payload_bytes,
             log_bytes=settings.worker.log_bytes,
             kill_after_s=settings.worker.kill_after_s,
             hand_back_s=settings.worker.hand_back_s,

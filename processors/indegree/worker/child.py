@@ -89,7 +89,8 @@ def main() -> None:
     """Reads the request, runs the function, sends the result."""
     answer = int(os.environ.pop(ANSWER))
     os.set_inheritable(answer, False)  # what the function starts must not hold the pipe open
-    request = json.loads(sys.stdin.buffer.read())
+    request = json.loads(sys.stdin.buffer.readline())
+    fetched = {name: sys.stdin.buffer.read(size) for name, size in request["fetched"].items()}
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
@@ -99,9 +100,10 @@ def main() -> None:
     task.traceparent, task.tracestate = request["traceparent"], request["tracestate"]
     inheriting.install()
     spans.only_pass_on()
-    bounds = Bounds(value_bytes=request["value_bytes"])
+    bounds = Bounds(payload_bytes=request["payload_bytes"])
     attempt = _Telling(task, None)
     attempt.answer = answer
+    attempt.fetched = fetched
     attempt.secrets = {name: os.environ.get(name, "") for name in request["secrets"]}
     attempt.mask = Masking(attempt.secrets.values())
 

@@ -29,7 +29,7 @@ SHELL = "/bin/sh"
 
 async def run(processes: Processes, attempt: Attempt) -> Result:
     """Runs the attempt's command. Raises for what cannot be run at all; the caller makes a result of it."""
-    task, worker, limit = attempt.task, processes.worker, processes.bounds.value_bytes
+    task, worker, limit = attempt.task, processes.worker, processes.bounds.payload_bytes
     argv = [SHELL, "-c", task.command[0]] if task.shell else list(task.command)
     env = processes.environment(attempt)
     if any("\0" in part for part in argv) or any("\0" in name + value for name, value in env.items()):
@@ -42,7 +42,9 @@ async def run(processes: Processes, attempt: Attempt) -> Result:
         file = os.path.join(folder, "output.json")
         if folder:
             env["INDEGREE_OUTPUT"] = file
-        ended = await processes.run(attempt, argv, env, stdin=task.input, on_output=sink)
+        ended = await processes.run(
+            attempt, argv, env, stdin=task.input if attempt.stdin is None else attempt.stdin, on_output=sink
+        )
         if ended is None:
             return outcome.ended(attempt, worker)
         if ended.code != 0:

@@ -103,6 +103,6 @@ def encode(value: Any, limit: int) -> bytes:
 def too_large(size: int, limit: int, about: str = "") -> str:
     """What is said of a result over the limit."""
     return (
-        f"result too large: {about}{size} bytes > limit {limit} (setting limits.value_bytes); "
+        f"result too large: {about}{size} bytes > limit {limit} (setting limits.payload_bytes); "
         "return a reference to where the data lies, such as a path or a key"
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 from indegree.v1.task_pb2 import Result
 from indegree.worker import outcome, spans
-from indegree.worker.attempt import Attempt
+from indegree.worker.attempt import NOTHING_FETCHED, Attempt
 from indegree.worker.bounds import Bounds
 from indegree.worker.conversion import ArgumentError, encode
 from indegree.worker.current import CURRENT
@@ -20,17 +20,26 @@ _NO_ARGUMENTS: dict[str, Any] = {}
 
 
 def arguments(attempt: Attempt) -> dict[str, Any]:
-    """The record's arguments. Raises ArgumentError."""
-    data = attempt.task.args
-    if len(data) <= 2:
-        return _NO_ARGUMENTS
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ArgumentError(f"the arguments in the task record are not JSON: {error}") from None
+    """The record's arguments, those by reference included. Raises ArgumentError. To be called once: what was fetched is
+    not kept as text while the code runs."""
+    data, fetched = attempt.task.args, attempt.fetched
+    found = _NO_ARGUMENTS if len(data) <= 2 else _parsed(data, "the arguments in the task record are")
     if not isinstance(found, dict):
         raise ArgumentError(f"the arguments in the task record are a {type(found).__name__}, not a JSON object")
-    return found
+    if not fetched:
+        return found
+    attempt.fetched = NOTHING_FETCHED
+    return {
+        **found,
+        **{name: _parsed(text, f"argument {name!r}, held by reference, is") for name, text in fetched.items()},
+    }
+
+
+def _parsed(data: bytes, what: str) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ArgumentError(f"{what} not JSON: {error}") from None
 
 
 def perform(attempt: Attempt, worker: str, bounds: Bounds) -> Result:
@@ -46,7 +55,7 @@ def _perform(attempt: Attempt, worker: str, bounds: Bounds) -> Result:
         assert attempt.plan is not None
         positional, named = attempt.plan.bind(arguments(attempt), attempt)
         value = attempt.plan.function(*positional, **named)
-        result = outcome.succeeded(attempt, worker, encode(value, bounds.value_bytes))
+        result = outcome.succeeded(attempt, worker, encode(value, bounds.payload_bytes))
     except BaseException as error:  # noqa: BLE001 - user code raises anything, SystemExit included; it becomes data
         result = outcome.raised(attempt, worker, error, bounds)
     spans.end(attempt, result)
@@ -62,7 +71,7 @@ async def perform_async(attempt: Attempt, worker: str, bounds: Bounds) -> Result
         assert attempt.plan is not None
         positional, named = attempt.plan.bind(arguments(attempt), attempt)
         value = await attempt.plan.function(*positional, **named)
-        result = outcome.succeeded(attempt, worker, encode(value, bounds.value_bytes))
+        result = outcome.succeeded(attempt, worker, encode(value, bounds.payload_bytes))
     except BaseException as error:  # noqa: BLE001 - as above; a cancellation of ours is known by the verdict
         result = outcome.raised(attempt, worker, error, bounds)
     spans.end(attempt, result)

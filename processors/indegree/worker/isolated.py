@@ -2,8 +2,8 @@
 process down.
 
 The worker starts a fresh interpreter (a fork of a process with threads is not safe) that runs `indegree.worker.child`.
-The request goes in on standard input, progress and the result come back as messages on a pipe; standard output and
-error are captured as for a command.
+The request goes in on standard input (a line of JSON, then the values that were fetched), progress and the result come
+back as messages on a pipe; standard output and error are captured as for a command.
 """
 
 from __future__ import annotations
@@ -51,17 +51,18 @@ async def run(processes: Processes, attempt: Attempt) -> Result:
         "secrets": list(attempt.secrets),
         "traceparent": attempt.traceparent,
         "tracestate": attempt.tracestate,
-        "value_bytes": bounds.value_bytes,
+        "payload_bytes": bounds.payload_bytes,
+        "fetched": {name: len(text) for name, text in attempt.fetched.items()},
         "task": task.SerializeToString().hex(),
     }
     env = {**processes.environment(attempt), "PYTHONUNBUFFERED": "1"}
     # A result holds a value, an error with causes, and no log: that comes by the other pipes.
-    messages = Messages(heard, bounds.value_bytes + 1_048_576)
+    messages = Messages(heard, bounds.payload_bytes + 1_048_576)
     ended = await processes.run(
         attempt,
         [sys.executable, "-m", "indegree.worker.child"],
         env,
-        stdin=json.dumps(request).encode(),
+        stdin=b"".join((json.dumps(request).encode(), b"\n", *attempt.fetched.values())),
         on_output=None,
         on_answer=(ANSWER, messages.write),
     )

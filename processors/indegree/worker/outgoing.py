@@ -29,14 +29,14 @@ _MAX_BYTES = MAX_RECORD_BYTES - 2048  # with room for key and headers
 
 
 def _replaced(result: Result, size: int) -> Result:
-    """What is said instead of a result that no record can hold (the setting limits.value_bytes is set too high)."""
+    """What is said instead of a result that no record can hold."""
     small = Result()
     small.CopyFrom(result)
     small.kind = Result.FAILED
     small.reason = "error"
     small.ClearField("output")
     small.ClearField("log")
-    why = f"result too large: {size} bytes > limit {_MAX_BYTES} of a Kafka record; set limits.value_bytes below that"
+    why = f"result too large: {size} bytes > limit {_MAX_BYTES} of a Kafka record"
     small.error.CopyFrom(Error(type="result_too_large", message=why, permanent=True))
     return small
 

@@ -6,6 +6,7 @@ only run what they are given and report its end. For each record that is taken e
 
 A slot is held from the moment an attempt is given to its lane until its code has ended. That may be later than the
 attempt's own end: a thread cannot be killed, so its slot is held (and shown as abandoned) until the function returns.
+Values by reference (values.py) are moved while the slot is held too: inputs before the lane, an output after it.
 
 It must never run the same attempt twice: a repeated record is answered from what runs, or from what was recently done.
 """
@@ -17,7 +18,8 @@ import contextlib
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
 
 from indegree.v1.task_pb2 import Result, Task
 from indegree.worker import outcome, spans
@@ -25,7 +27,7 @@ from indegree.worker.attempt import Attempt, Key, Phase, Verdict
 from indegree.worker.bounds import Bounds
 from indegree.worker.completions import Completions
 from indegree.worker.coroutines import Coroutines
-from indegree.worker.failures import qualified
+from indegree.worker.failures import error_of, qualified
 from indegree.worker.functions import Functions, Plan, Refused
 from indegree.worker.memory import Memory
 from indegree.worker.plain_text import described
@@ -33,6 +35,7 @@ from indegree.worker.processes import Processes
 from indegree.worker.secret_values import Masking, SecretMissing, resolve
 from indegree.worker.tally import Tally
 from indegree.worker.threads import Threads
+from indegree.worker.values import InputsUnread, Values, has_references
 
 TICK_S = 0.02
 
@@ -60,6 +63,7 @@ class Runner:
         commands: bool = False,
         bounds: Bounds | None = None,
         changed: Callable[[], None] = lambda: None,
+        values: Values | None = None,
     ) -> None:
         self.functions = functions
         self.slots = slots
@@ -69,6 +73,10 @@ class Runner:
         self.tally = Tally()
         self.draining = False
         self._report = report
+        # Without it nothing is fetched or stored: references are refused, outputs of any size reported as they are.
+        self._values = values
+        # Holders of slots whose values are being fetched or stored.
+        self._moving: dict[Attempt, asyncio.Task[None]] = {}
         # Called when `abandoned` has changed: it is announced at once.
         self._changed = changed
         self._loop = asyncio.get_running_loop()
@@ -147,7 +155,7 @@ class Runner:
 
     async def close(self) -> None:
         """Ends the lanes. What still runs is left to itself (threads) or killed (processes)."""
-        for task in self._importing:
+        for task in (*self._importing, *self._moving.values()):
             task.cancel()
         if self._ticking is not None:
             self._ticking.cancel()
@@ -184,11 +192,8 @@ class Runner:
         self._known[key] = attempt
         self._idle.clear()
         try:
-            if task.references:
-                raise Refused(
-                    f"argument {min(task.references)!r} is held by reference, which this release does not read; "
-                    "pass a smaller value (setting limits.value_bytes)"
-                )
+            if self._values is None and has_references(task):
+                raise Refused("an input is held by reference, and this worker was given no way to read it")
             if task.secrets:
                 attempt.secrets = resolve(task.secrets)
                 attempt.mask = Masking(attempt.secrets.values())
@@ -232,9 +237,7 @@ class Runner:
 
     def _give_slots(self) -> None:
         waiting, holding = self._waiting, self._holding
-        threads: list[Attempt] = []
-        coroutines: list[Attempt] = []
-        processes: list[Attempt] = []
+        begun: list[Attempt] = []
         now = time.monotonic()
         while waiting and len(holding) < self.slots:
             attempt = heapq.heappop(waiting)[2]
@@ -245,6 +248,22 @@ class Runner:
             if attempt.task.timeout_ms:
                 attempt.deadline = now + attempt.task.timeout_ms / 1000
             holding[attempt] = None
+            if self._values is not None and has_references(attempt.task):
+                attempt.begin()  # for the engine: fetching may take longer than it waits for a start
+                self._move(attempt, self._fetch(self._values, attempt))
+            else:
+                begun.append(attempt)
+        if begun:
+            self._begin(begun)
+        if self._ticking is None and (holding or waiting):
+            self._ticking = self._loop.call_later(TICK_S, self._tick)
+
+    def _begin(self, attempts: Iterable[Attempt]) -> None:
+        """Hands attempts that hold a slot to their lanes."""
+        threads: list[Attempt] = []
+        coroutines: list[Attempt] = []
+        processes: list[Attempt] = []
+        for attempt in attempts:
             plan = attempt.plan
             if plan is None or attempt.task.isolate:
                 processes.append(attempt)
@@ -258,14 +277,41 @@ class Runner:
             self._coroutines.submit(coroutines)
         if processes:
             self._processes.submit(processes)
-        if self._ticking is None and (holding or waiting):
-            self._ticking = self._loop.call_later(TICK_S, self._tick)
+
+    # Values by reference -------------------------------------------------------------------------------------------
+
+    def _move(self, attempt: Attempt, moving: Coroutine[Any, Any, None]) -> None:
+        self._moving[attempt] = self._loop.create_task(moving)
+
+    async def _fetch(self, values: Values, attempt: Attempt) -> None:
+        try:
+            await values.fetch(attempt)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the attempt must have an end
+            said = error.error if isinstance(error, InputsUnread) else error_of(error, self.bounds, attempt.mask)
+            self._moving.pop(attempt, None)
+            self._ended([(attempt, outcome.failed(attempt, self.worker, said))])
+        else:
+            self._moving.pop(attempt, None)
+            attempt.began = 0.0  # its code has not
+            self._begin([attempt])
+
+    async def _store(self, values: Values, attempt: Attempt, result: Result) -> None:
+        try:
+            await values.store(attempt, result)
+        except Exception as error:  # noqa: BLE001 - as above
+            result = outcome.raised(attempt, self.worker, error, self.bounds)
+        self._moving.pop(attempt, None)
+        self._ended([(attempt, result)])
 
     # Ending --------------------------------------------------------------------------------------------------------
 
     def _ended(self, batch: list[tuple[Attempt, Result]]) -> None:
         """Lanes: the code of these attempts has ended, their slots are free."""
         for attempt, result in batch:
+            if attempt.phase is Phase.RUNNING and self._values is not None and not self._values.inline(result):
+                attempt.deadline = 0.0  # its code has ended in time
+                self._move(attempt, self._store(self._values, attempt, result))
+                continue
             self._holding.pop(attempt, None)
             match attempt.phase:
                 case Phase.RUNNING:
@@ -302,7 +348,11 @@ class Runner:
         attempt.cancelled = True
         attempt.phase = Phase.STOPPING
         plan = attempt.plan
-        if plan is None or attempt.task.isolate:
+        if (moving := self._moving.pop(attempt, None)) is not None:
+            moving.cancel()
+            del self._holding[attempt]
+            self._finish(attempt, outcome.ended(attempt, self.worker))
+        elif plan is None or attempt.task.isolate:
             attempt.stop_by = float("inf")  # the lane kills it within its own bound
             self._processes.stop(attempt)
         elif plan.is_async:

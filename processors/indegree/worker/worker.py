@@ -29,6 +29,7 @@ from indegree.events.admin import ensure_topics
 from indegree.events.appender import Appender
 from indegree.events.codec import Undecodable, decode_task
 from indegree.events.fetcher import Fetcher
+from indegree.events.payloads import Payloads
 from indegree.events.settings import Settings
 from indegree.events.topics import Topics
 from indegree.v1.task_pb2 import Control, Task
@@ -40,6 +41,7 @@ from indegree.worker.functions import Functions
 from indegree.worker.outgoing import Outgoing
 from indegree.worker.runner import Runner
 from indegree.worker.senders import Senders
+from indegree.worker.values import Values
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +84,7 @@ class Worker:
         self._consumer: AIOKafkaConsumer | None = None
         self._appender: Appender | None = None
         self._runner: Runner | None = None
+        self._payloads: Payloads | None = None
         self._outgoing: Outgoing | None = None
         self._announcements: Announcements | None = None
         self._senders = Senders()
@@ -137,21 +140,24 @@ class Worker:
 
     async def _start(self) -> None:
         settings = self.settings
-        self._appender = Appender(settings)
-        await self._appender.start()
+        appender = self._appender = Appender(settings)
+        await appender.start()
         options = {"fetch_max_wait_ms": settings.worker.fetch_max_wait_ms, "max_poll_records": 5_000}
         self._consumer = kafka.consumer(settings, **options)
         await kafka.start(self._consumer, settings)
         partitions = await self._assign(self._consumer)
         self._outgoing = Outgoing(self._appender, self._topics.results)
+        self._payloads = Payloads(settings, lambda: appender)
+        bounds = Bounds.of(settings)
         self._runner = Runner(
             self.functions,
             self._outgoing.put,
             worker=self.instance,
             slots=self.slots,
             commands=self.commands,
-            bounds=Bounds.of(settings),
+            bounds=bounds,
             changed=self._changed,
+            values=Values(self._payloads, bounds),
         )
         self._announcements = Announcements(self, self._appender, partitions, self._senders)
         capture.install()
@@ -231,6 +237,8 @@ class Worker:
             await self._runner.close()
             capture.uninstall()
             inheriting.uninstall()
+        if self._payloads is not None:
+            await self._payloads.stop()
         if self._consumer is not None:
             # A task of its own: while Kafka is away, aiokafka's stop() ends by the CancelledError of its own fetches.
             stopping = asyncio.ensure_future(self._consumer.stop())

@@ -22,39 +22,66 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from indegree.v1 import value_pb2 as indegree_dot_v1_dot_value__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19indegree/v1/trigger.proto\x12\x0bindegree.v1\",\n\x07Trigger\x12!\n\x05start\x18\x01 \x01(\x0b\x32\x12.indegree.v1.Start\"\x95\x01\n\x05Start\x12\x10\n\x08workflow\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\x12\x0e\n\x06params\x18\x04 \x01(\x0c\x12\x0e\n\x06run_id\x18\x05 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x08 \x01(\t\"\xfa\x02\n\x07\x43ommand\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12%\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\x13.indegree.v1.CancelH\x00\x12%\n\x06\x64\x65ploy\x18\x04 \x01(\x0b\x32\x13.indegree.v1.DeployH\x00\x12)\n\x08\x61\x63tivate\x18\x05 \x01(\x0b\x32\x15.indegree.v1.ActivateH\x00\x12#\n\x05pause\x18\x06 \x01(\x0b\x32\x12.indegree.v1.PauseH\x00\x12%\n\x06resume\x18\x07 \x01(\x0b\x32\x13.indegree.v1.ResumeH\x00\x12%\n\x06signal\x18\x08 \x01(\x0b\x32\x13.indegree.v1.SignalH\x00\x12#\n\x05rerun\x18\t \x01(\x0b\x32\x12.indegree.v1.RerunH\x00\x12\x30\n\x07message\x18\x0e \x01(\x0b\x32\x1d.indegree.v1.PartitionMessageH\x00\x42\t\n\x07\x63ommand\"(\n\x06\x43\x61ncel\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"f\n\x06\x44\x65ploy\x12\x10\n\x08workflow\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\x12\x10\n\x08\x61\x63tivate\x18\x04 \x01(\x08\x12\x18\n\x10\x61\x63tivate_if_none\x18\x05 \x01(\x08\"<\n\x08\x41\x63tivate\x12\x10\n\x08workflow\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\"\'\n\x05Pause\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x18\n\x06Resume\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"7\n\x06Signal\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\")\n\x05Rerun\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08task_ids\x18\x02 \x03(\t\"\x94\x01\n\x10PartitionMessage\x12\x0e\n\x06source\x18\x01 \x01(\r\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12,\n\x05start\x18\x03 \x01(\x0b\x32\x1b.indegree.v1.ForwardedStartH\x00\x12\'\n\x07\x63ommand\x18\x04 \x01(\x0b\x32\x14.indegree.v1.CommandH\x00\x42\t\n\x07\x63ontent\"X\n\x0e\x46orwardedStart\x12!\n\x05start\x18\x01 \x01(\x0b\x32\x12.indegree.v1.Start\x12#\n\x06origin\x18\x02 \x01(\x0b\x32\x13.indegree.v1.Origin\"\x86\x01\n\x06Origin\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x14\n\x0ctimestamp_ms\x18\x04 \x01(\x03\x12\x13\n\x0btraceparent\x18\x05 \x01(\t\x12\x12\n\ntracestate\x18\x06 \x01(\t\x12\x0b\n\x03key\x18\x07 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19indegree/v1/trigger.proto\x12\x0bindegree.v1\x1a\x17indegree/v1/value.proto\",\n\x07Trigger\x12!\n\x05start\x18\x01 \x01(\x0b\x32\x12.indegree.v1.Start\"\xd1\x01\n\x05Start\x12\x10\n\x08workflow\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\x12\x0e\n\x06params\x18\x04 \x01(\x0c\x12\x0e\n\x06run_id\x18\x05 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x08 \x01(\t\x12\x15\n\rnot_before_ms\x18\t \x01(\x03\x12#\n\x06parent\x18\n \x01(\x0b\x32\x13.indegree.v1.Parent\"\x8f\x01\n\x06Parent\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x0c\n\x04task\x18\x03 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\x12\n\ngeneration\x18\x05 \x01(\r\x12\r\n\x05\x64\x65pth\x18\x06 \x01(\r\x12\x0e\n\x06\x66orget\x18\x07 \x01(\x08\x12\x10\n\x08\x62\x61\x63kfill\x18\x08 \x01(\x04\"\xa4\x04\n\x07\x43ommand\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12%\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\x13.indegree.v1.CancelH\x00\x12%\n\x06\x64\x65ploy\x18\x04 \x01(\x0b\x32\x13.indegree.v1.DeployH\x00\x12)\n\x08\x61\x63tivate\x18\x05 \x01(\x0b\x32\x15.indegree.v1.ActivateH\x00\x12#\n\x05pause\x18\x06 \x01(\x0b\x32\x12.indegree.v1.PauseH\x00\x12%\n\x06resume\x18\x07 \x01(\x0b\x32\x13.indegree.v1.ResumeH\x00\x12%\n\x06signal\x18\x08 \x01(\x0b\x32\x13.indegree.v1.SignalH\x00\x12#\n\x05rerun\x18\t \x01(\x0b\x32\x12.indegree.v1.RerunH\x00\x12!\n\x04skip\x18\n \x01(\x0b\x32\x11.indegree.v1.SkipH\x00\x12\x30\n\x0cmark_success\x18\x0b \x01(\x0b\x32\x18.indegree.v1.MarkSuccessH\x00\x12)\n\x08\x62\x61\x63kfill\x18\x0c \x01(\x0b\x32\x15.indegree.v1.BackfillH\x00\x12(\n\x08set_pool\x18\r \x01(\x0b\x32\x14.indegree.v1.SetPoolH\x00\x12\x30\n\x07message\x18\x0e \x01(\x0b\x32\x1d.indegree.v1.PartitionMessageH\x00\x42\t\n\x07\x63ommand\"(\n\x06\x43\x61ncel\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"f\n\x06\x44\x65ploy\x12\x10\n\x08workflow\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\x12\x10\n\x08\x61\x63tivate\x18\x04 \x01(\x08\x12\x18\n\x10\x61\x63tivate_if_none\x18\x05 \x01(\x08\"N\n\x08\x41\x63tivate\x12\x10\n\x08workflow\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\x12\x10\n\x08rollback\x18\x04 \x01(\x08\"H\n\x05Pause\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x10\n\x08workflow\x18\x03 \x01(\t\x12\r\n\x05queue\x18\x04 \x01(\t\"I\n\x06Resume\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x10\n\x08workflow\x18\x03 \x01(\t\x12\r\n\x05queue\x18\x04 \x01(\t\"7\n\x06Signal\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\"9\n\x05Rerun\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08task_ids\x18\x02 \x03(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"7\n\x04Skip\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"N\n\x0bMarkSuccess\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x0e\n\x06output\x18\x03 \x01(\x0c\x12\x0e\n\x06reason\x18\x04 \x01(\t\"t\n\x08\x42\x61\x63kfill\x12\x10\n\x08workflow\x18\x01 \x01(\t\x12\x10\n\x08start_ms\x18\x02 \x01(\x03\x12\x0e\n\x06\x65nd_ms\x18\x03 \x01(\x03\x12\x13\n\x0b\x63oncurrency\x18\x04 \x01(\r\x12\x0f\n\x07trigger\x18\x05 \x01(\r\x12\x0e\n\x06\x63\x61ncel\x18\x06 \x01(\x08\"&\n\x07SetPool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\"\xe3\x02\n\x10PartitionMessage\x12\x0e\n\x06source\x18\x01 \x01(\r\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12,\n\x05start\x18\x03 \x01(\x0b\x32\x1b.indegree.v1.ForwardedStartH\x00\x12\'\n\x07\x63ommand\x18\x04 \x01(\x0b\x32\x14.indegree.v1.CommandH\x00\x12(\n\x05\x65nded\x18\x05 \x01(\x0b\x32\x17.indegree.v1.ChildEndedH\x00\x12$\n\x03\x61sk\x18\x06 \x01(\x0b\x32\x15.indegree.v1.LimitAskH\x00\x12(\n\x05grant\x18\x07 \x01(\x0b\x32\x17.indegree.v1.LimitGrantH\x00\x12,\n\x07release\x18\x08 \x01(\x0b\x32\x19.indegree.v1.LimitReleaseH\x00\x12%\n\x06switch\x18\t \x01(\x0b\x32\x13.indegree.v1.SwitchH\x00\x42\t\n\x07\x63ontent\"\x84\x01\n\nChildEnded\x12#\n\x06parent\x18\x01 \x01(\x0b\x32\x13.indegree.v1.Parent\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\"\n\x06output\x18\x05 \x01(\x0b\x32\x12.indegree.v1.Value\"^\n\x06Holder\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x0c\n\x04task\x18\x03 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\x12\n\ngeneration\x18\x05 \x01(\r\"p\n\x08LimitAsk\x12\r\n\x05limit\x18\x01 \x01(\t\x12#\n\x06holder\x18\x02 \x01(\x0b\x32\x13.indegree.v1.Holder\x12\x10\n\x08priority\x18\x03 \x01(\x05\x12\x0e\n\x06tokens\x18\x04 \x01(\r\x12\x0e\n\x06per_ms\x18\x05 \x01(\x03\"@\n\nLimitGrant\x12\r\n\x05limit\x18\x01 \x01(\t\x12#\n\x06holder\x18\x02 \x01(\x0b\x32\x13.indegree.v1.Holder\"B\n\x0cLimitRelease\x12\r\n\x05limit\x18\x01 \x01(\t\x12#\n\x06holder\x18\x02 \x01(\x0b\x32\x13.indegree.v1.Holder\"X\n\x06Switch\x12\x10\n\x08workflow\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12\x0e\n\x06paused\x18\x03 \x01(\x08\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"X\n\x0e\x46orwardedStart\x12!\n\x05start\x18\x01 \x01(\x0b\x32\x12.indegree.v1.Start\x12#\n\x06origin\x18\x02 \x01(\x0b\x32\x13.indegree.v1.Origin\"\xcd\x02\n\x06Origin\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x14\n\x0ctimestamp_ms\x18\x04 \x01(\x03\x12\x13\n\x0btraceparent\x18\x05 \x01(\t\x12\x12\n\ntracestate\x18\x06 \x01(\t\x12\x0b\n\x03key\x18\x07 \x01(\x0c\x12\x0c\n\x04kind\x18\x08 \x01(\t\x12\r\n\x05value\x18\t \x01(\x0c\x12\x31\n\x07headers\x18\n \x03(\x0b\x32 .indegree.v1.Origin.HeadersEntry\x12\x14\n\x0cscheduled_ms\x18\x0b \x01(\x03\x12\x1d\n\x15previous_scheduled_ms\x18\x0c \x01(\x03\x12\x10\n\x08timezone\x18\r \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'indegree.v1.trigger_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TRIGGER']._serialized_start=42
-  _globals['_TRIGGER']._serialized_end=86
-  _globals['_START']._serialized_start=89
-  _globals['_START']._serialized_end=238
-  _globals['_COMMAND']._serialized_start=241
-  _globals['_COMMAND']._serialized_end=619
-  _globals['_CANCEL']._serialized_start=621
-  _globals['_CANCEL']._serialized_end=661
-  _globals['_DEPLOY']._serialized_start=663
-  _globals['_DEPLOY']._serialized_end=765
-  _globals['_ACTIVATE']._serialized_start=767
-  _globals['_ACTIVATE']._serialized_end=827
-  _globals['_PAUSE']._serialized_start=829
-  _globals['_PAUSE']._serialized_end=868
-  _globals['_RESUME']._serialized_start=870
-  _globals['_RESUME']._serialized_end=894
-  _globals['_SIGNAL']._serialized_start=896
-  _globals['_SIGNAL']._serialized_end=951
-  _globals['_RERUN']._serialized_start=953
-  _globals['_RERUN']._serialized_end=994
-  _globals['_PARTITIONMESSAGE']._serialized_start=997
-  _globals['_PARTITIONMESSAGE']._serialized_end=1145
-  _globals['_FORWARDEDSTART']._serialized_start=1147
-  _globals['_FORWARDEDSTART']._serialized_end=1235
-  _globals['_ORIGIN']._serialized_start=1238
-  _globals['_ORIGIN']._serialized_end=1372
+  _globals['_ORIGIN_HEADERSENTRY']._loaded_options = None
+  _globals['_ORIGIN_HEADERSENTRY']._serialized_options = b'8\001'
+  _globals['_TRIGGER']._serialized_start=67
+  _globals['_TRIGGER']._serialized_end=111
+  _globals['_START']._serialized_start=114
+  _globals['_START']._serialized_end=323
+  _globals['_PARENT']._serialized_start=326
+  _globals['_PARENT']._serialized_end=469
+  _globals['_COMMAND']._serialized_start=472
+  _globals['_COMMAND']._serialized_end=1020
+  _globals['_CANCEL']._serialized_start=1022
+  _globals['_CANCEL']._serialized_end=1062
+  _globals['_DEPLOY']._serialized_start=1064
+  _globals['_DEPLOY']._serialized_end=1166
+  _globals['_ACTIVATE']._serialized_start=1168
+  _globals['_ACTIVATE']._serialized_end=1246
+  _globals['_PAUSE']._serialized_start=1248
+  _globals['_PAUSE']._serialized_end=1320
+  _globals['_RESUME']._serialized_start=1322
+  _globals['_RESUME']._serialized_end=1395
+  _globals['_SIGNAL']._serialized_start=1397
+  _globals['_SIGNAL']._serialized_end=1452
+  _globals['_RERUN']._serialized_start=1454
+  _globals['_RERUN']._serialized_end=1511
+  _globals['_SKIP']._serialized_start=1513
+  _globals['_SKIP']._serialized_end=1568
+  _globals['_MARKSUCCESS']._serialized_start=1570
+  _globals['_MARKSUCCESS']._serialized_end=1648
+  _globals['_BACKFILL']._serialized_start=1650
+  _globals['_BACKFILL']._serialized_end=1766
+  _globals['_SETPOOL']._serialized_start=1768
+  _globals['_SETPOOL']._serialized_end=1806
+  _globals['_PARTITIONMESSAGE']._serialized_start=1809
+  _globals['_PARTITIONMESSAGE']._serialized_end=2164
+  _globals['_CHILDENDED']._serialized_start=2167
+  _globals['_CHILDENDED']._serialized_end=2299
+  _globals['_HOLDER']._serialized_start=2301
+  _globals['_HOLDER']._serialized_end=2395
+  _globals['_LIMITASK']._serialized_start=2397
+  _globals['_LIMITASK']._serialized_end=2509
+  _globals['_LIMITGRANT']._serialized_start=2511
+  _globals['_LIMITGRANT']._serialized_end=2575
+  _globals['_LIMITRELEASE']._serialized_start=2577
+  _globals['_LIMITRELEASE']._serialized_end=2643
+  _globals['_SWITCH']._serialized_start=2645
+  _globals['_SWITCH']._serialized_end=2733
+  _globals['_FORWARDEDSTART']._serialized_start=2735
+  _globals['_FORWARDEDSTART']._serialized_end=2823
+  _globals['_ORIGIN']._serialized_start=2826
+  _globals['_ORIGIN']._serialized_end=3159
+  _globals['_ORIGIN_HEADERSENTRY']._serialized_start=3113
+  _globals['_ORIGIN_HEADERSENTRY']._serialized_end=3159
 # @@protoc_insertion_point(module_scope)

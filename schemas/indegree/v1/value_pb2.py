@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17indegree/v1/value.proto\x12\x0bindegree.v1\"@\n\x05Value\x12\x0c\n\x04json\x18\x01 \x01(\x0c\x12)\n\treference\x18\x02 \x01(\x0b\x32\x16.indegree.v1.Reference\"[\n\tReference\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\r\n\x05parts\x18\x03 \x01(\r\x12\x0c\n\x04size\x18\x04 \x01(\x03\x12\x0e\n\x06sha256\x18\x05 \x01(\x0c\"\xb2\x01\n\x05\x45rror\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\r\n\x05\x62\x61ses\x18\x02 \x03(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x11\n\ttraceback\x18\x04 \x01(\t\x12\"\n\x06\x63\x61uses\x18\x05 \x03(\x0b\x32\x12.indegree.v1.Error\x12\x0b\n\x03\x63ut\x18\x06 \x01(\x08\x12\x11\n\tpermanent\x18\x07 \x01(\x08\x12\x16\n\texit_code\x18\x08 \x01(\x11H\x00\x88\x01\x01\x42\x0c\n\n_exit_codeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17indegree/v1/value.proto\x12\x0bindegree.v1\"@\n\x05Value\x12\x0c\n\x04json\x18\x01 \x01(\x0c\x12)\n\treference\x18\x02 \x01(\x0b\x32\x16.indegree.v1.Reference\"x\n\tReference\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\r\n\x05parts\x18\x03 \x01(\r\x12\x0c\n\x04size\x18\x04 \x01(\x03\x12\x0e\n\x06sha256\x18\x05 \x01(\x0c\x12\x0c\n\x04list\x18\x06 \x01(\x08\x12\r\n\x05whole\x18\x07 \x01(\x03\"/\n\tValueList\x12\"\n\x06values\x18\x01 \x03(\x0b\x32\x12.indegree.v1.Value\"\xb2\x01\n\x05\x45rror\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\r\n\x05\x62\x61ses\x18\x02 \x03(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x11\n\ttraceback\x18\x04 \x01(\t\x12\"\n\x06\x63\x61uses\x18\x05 \x03(\x0b\x32\x12.indegree.v1.Error\x12\x0b\n\x03\x63ut\x18\x06 \x01(\x08\x12\x11\n\tpermanent\x18\x07 \x01(\x08\x12\x16\n\texit_code\x18\x08 \x01(\x11H\x00\x88\x01\x01\x42\x0c\n\n_exit_codeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VALUE']._serialized_start=40
   _globals['_VALUE']._serialized_end=104
   _globals['_REFERENCE']._serialized_start=106
-  _globals['_REFERENCE']._serialized_end=197
-  _globals['_ERROR']._serialized_start=200
-  _globals['_ERROR']._serialized_end=378
+  _globals['_REFERENCE']._serialized_end=226
+  _globals['_VALUELIST']._serialized_start=228
+  _globals['_VALUELIST']._serialized_end=275
+  _globals['_ERROR']._serialized_start=278
+  _globals['_ERROR']._serialized_end=456
 # @@protoc_insertion_point(module_scope)

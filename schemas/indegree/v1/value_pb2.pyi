@@ -15,18 +15,28 @@ class Value(_message.Message):
     def __init__(self, json: _Optional[bytes] = ..., reference: _Optional[_Union[Reference, _Mapping]] = ...) -> None: ...
 
 class Reference(_message.Message):
-    __slots__ = ("partition", "offset", "parts", "size", "sha256")
+    __slots__ = ("partition", "offset", "parts", "size", "sha256", "list", "whole")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
+    LIST_FIELD_NUMBER: _ClassVar[int]
+    WHOLE_FIELD_NUMBER: _ClassVar[int]
     partition: int
     offset: int
     parts: int
     size: int
     sha256: bytes
-    def __init__(self, partition: _Optional[int] = ..., offset: _Optional[int] = ..., parts: _Optional[int] = ..., size: _Optional[int] = ..., sha256: _Optional[bytes] = ...) -> None: ...
+    list: bool
+    whole: int
+    def __init__(self, partition: _Optional[int] = ..., offset: _Optional[int] = ..., parts: _Optional[int] = ..., size: _Optional[int] = ..., sha256: _Optional[bytes] = ..., list: _Optional[bool] = ..., whole: _Optional[int] = ...) -> None: ...
+
+class ValueList(_message.Message):
+    __slots__ = ("values",)
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedCompositeFieldContainer[Value]
+    def __init__(self, values: _Optional[_Iterable[_Union[Value, _Mapping]]] = ...) -> None: ...
 
 class Error(_message.Message):
     __slots__ = ("type", "bases", "message", "traceback", "causes", "cut", "permanent", "exit_code")

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aindegree/v1/workflow.proto\x12\x0bindegree.v1\"^\n\x0e\x44\x65\x66initionPart\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08workflow\x18\x02 \x01(\t\x12\x0c\n\x04part\x18\x03 \x01(\r\x12\r\n\x05parts\x18\x04 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\"b\n\x0eVersionPointer\x12\x10\n\x08workflow\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x0f\n\x07time_ms\x18\x05 \x01(\x03\"\xa5\x01\n\x0f\x43lusterSettings\x12\x12\n\npartitions\x18\x01 \x01(\r\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\r\x12=\n\ttopic_ids\x18\x03 \x03(\x0b\x32*.indegree.v1.ClusterSettings.TopicIdsEntry\x1a/\n\rTopicIdsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"_\n\nDeadLetter\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07time_ms\x18\x05 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aindegree/v1/workflow.proto\x12\x0bindegree.v1\"^\n\x0e\x44\x65\x66initionPart\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08workflow\x18\x02 \x01(\t\x12\x0c\n\x04part\x18\x03 \x01(\r\x12\r\n\x05parts\x18\x04 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\"p\n\x0eVersionPointer\x12\x10\n\x08workflow\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x0f\n\x07time_ms\x18\x05 \x01(\x03\x12\x0c\n\x04what\x18\x06 \x01(\t\"\xa5\x01\n\x0f\x43lusterSettings\x12\x12\n\npartitions\x18\x01 \x01(\r\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\r\x12=\n\ttopic_ids\x18\x03 \x03(\x0b\x32*.indegree.v1.ClusterSettings.TopicIdsEntry\x1a/\n\rTopicIdsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"p\n\nDeadLetter\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07time_ms\x18\x05 \x01(\x03\x12\x0f\n\x07\x66oreign\x18\x06 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,11 +36,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEFINITIONPART']._serialized_start=43
   _globals['_DEFINITIONPART']._serialized_end=137
   _globals['_VERSIONPOINTER']._serialized_start=139
-  _globals['_VERSIONPOINTER']._serialized_end=237
-  _globals['_CLUSTERSETTINGS']._serialized_start=240
-  _globals['_CLUSTERSETTINGS']._serialized_end=405
-  _globals['_CLUSTERSETTINGS_TOPICIDSENTRY']._serialized_start=358
-  _globals['_CLUSTERSETTINGS_TOPICIDSENTRY']._serialized_end=405
-  _globals['_DEADLETTER']._serialized_start=407
-  _globals['_DEADLETTER']._serialized_end=502
+  _globals['_VERSIONPOINTER']._serialized_end=251
+  _globals['_CLUSTERSETTINGS']._serialized_start=254
+  _globals['_CLUSTERSETTINGS']._serialized_end=419
+  _globals['_CLUSTERSETTINGS_TOPICIDSENTRY']._serialized_start=372
+  _globals['_CLUSTERSETTINGS_TOPICIDSENTRY']._serialized_end=419
+  _globals['_DEADLETTER']._serialized_start=421
+  _globals['_DEADLETTER']._serialized_end=533
 # @@protoc_insertion_point(module_scope)

@@ -21,18 +21,20 @@ class DefinitionPart(_message.Message):
     def __init__(self, version: _Optional[str] = ..., workflow: _Optional[str] = ..., part: _Optional[int] = ..., parts: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class VersionPointer(_message.Message):
-    __slots__ = ("workflow", "version", "label", "actor", "time_ms")
+    __slots__ = ("workflow", "version", "label", "actor", "time_ms", "what")
     WORKFLOW_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    WHAT_FIELD_NUMBER: _ClassVar[int]
     workflow: str
     version: str
     label: str
     actor: str
     time_ms: int
-    def __init__(self, workflow: _Optional[str] = ..., version: _Optional[str] = ..., label: _Optional[str] = ..., actor: _Optional[str] = ..., time_ms: _Optional[int] = ...) -> None: ...
+    what: str
+    def __init__(self, workflow: _Optional[str] = ..., version: _Optional[str] = ..., label: _Optional[str] = ..., actor: _Optional[str] = ..., time_ms: _Optional[int] = ..., what: _Optional[str] = ...) -> None: ...
 
 class ClusterSettings(_message.Message):
     __slots__ = ("partitions", "format", "topic_ids")
@@ -52,15 +54,17 @@ class ClusterSettings(_message.Message):
     def __init__(self, partitions: _Optional[int] = ..., format: _Optional[int] = ..., topic_ids: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class DeadLetter(_message.Message):
-    __slots__ = ("topic", "partition", "offset", "reason", "time_ms")
+    __slots__ = ("topic", "partition", "offset", "reason", "time_ms", "foreign")
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    FOREIGN_FIELD_NUMBER: _ClassVar[int]
     topic: str
     partition: int
     offset: int
     reason: str
     time_ms: int
-    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., offset: _Optional[int] = ..., reason: _Optional[str] = ..., time_ms: _Optional[int] = ...) -> None: ...
+    foreign: bool
+    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., offset: _Optional[int] = ..., reason: _Optional[str] = ..., time_ms: _Optional[int] = ..., foreign: _Optional[bool] = ...) -> None: ...

@@ -1,0 +1,1 @@
+"""Skeleton: rerun, skip, mark success (being written)."""

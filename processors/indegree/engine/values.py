@@ -1,0 +1,119 @@
+"""Values that lie in the payloads topic, as the core meets them: what a decision waits for, and what is to be stored.
+
+Why: the core does no IO, and most large values only pass it by. Only an expression that reads one, a `foreach` over one,
+and the list that a mapped task gathered need its content here.
+
+How: whoever needs a content asks `get`, which raises `Needs` where it is not at hand. The decision is left as it was
+(nothing was emitted), the shell fetches what `wants` names and calls `supply`, and the decision is made again. In the
+other direction `stored` gives the reference of something that the core made, or raises `Needs` until the shell has
+stored it. All of it is volatile: after a takeover the same decisions ask again.
+
+It must never be part of what an event means: only decisions look here.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from indegree.engine.state import Ref, Run
+from indegree.v1.value_pb2 import Reference
+
+KEPT_BYTES = 64 * 1024 * 1024
+"""Contents kept for one partition; one value alone may be as large."""
+
+
+class Needs(Exception):
+    """A decision has to wait for a value's content, or for a value to be stored."""
+
+
+class Missing(Exception):
+    """The content of a value cannot be had, or a value cannot be stored; the message says why."""
+
+
+class Values:
+    """Of one partition.
+
+    asleep: ids of runs whose next decision waits for something that is asked for here (or that are paused)
+    lists:  elements of mapped tasks that are being expanded, by (run id, task)
+    """
+
+    __slots__ = ("_asks", "_contents", "_done", "_errors", "_size", "_sleepers", "_wanted", "asleep", "lists")
+
+    def __init__(self) -> None:
+        self.asleep: set[str] = set()
+        self.lists: dict[tuple[str, int], list[Any]] = {}
+        self._contents: OrderedDict[bytes, bytes] = OrderedDict()
+        self._errors: dict[bytes, str] = {}
+        self._size = 0
+        self._wanted: dict[bytes, Ref] = {}  # asked for, and not handed out by `wants` yet
+        self._sleepers: dict[bytes | str, set[str]] = {}  # reference or token -> runs that wait for it
+        self._asks: dict[str, bytes] = {}  # to be stored, and not handed out yet
+        self._done: dict[str, Reference | str] = {}
+
+    # -- for decisions
+
+    def get(self, run: Run, ref: Ref) -> bytes:
+        """The JSON text. Raises Needs or Missing."""
+        found = self._contents.get(ref.data)
+        if found is not None:
+            self._contents.move_to_end(ref.data)
+            return found
+        problem = self._errors.pop(ref.data, None)
+        if problem is not None:
+            raise Missing(problem)
+        sleepers = self._sleepers.setdefault(ref.data, set())
+        if not sleepers:
+            self._wanted[ref.data] = ref
+        sleepers.add(run.run_id)
+        raise Needs
+
+    def stored(self, run: Run, token: str, make: Callable[[], bytes]) -> Reference:
+        """The reference of what `make` gives, once it is stored. Raises Needs or Missing."""
+        done = self._done.pop(token, None)
+        if isinstance(done, str):
+            raise Missing(done)
+        if done is not None:
+            return done
+        sleepers = self._sleepers.setdefault(token, set())
+        if not sleepers:
+            self._asks[token] = make()
+        sleepers.add(run.run_id)
+        raise Needs
+
+    # -- for the shell
+
+    def wants(self) -> list[Reference]:
+        """What is to be fetched; each is named once."""
+        found = [ref.reference for ref in self._wanted.values()]
+        self._wanted.clear()
+        return found
+
+    def supply(self, reference: Reference, data: bytes | None, error: str) -> set[str]:
+        """The content, or why it cannot be had. Returns the ids of the runs that waited for it."""
+        key = Ref.of(reference).data
+        if data is None:
+            self._errors[key] = error or "it cannot be read"
+        elif key not in self._contents:
+            self._contents[key] = data
+            self._size += len(data)
+            while self._size > KEPT_BYTES and len(self._contents) > 1:
+                self._size -= len(self._contents.popitem(last=False)[1])
+        return self._woken(key)
+
+    def to_store(self) -> list[tuple[str, bytes]]:
+        """What is to be stored; each is named once."""
+        found = list(self._asks.items())
+        self._asks.clear()
+        return found
+
+    def stored_as(self, token: str, reference: Reference | None, error: str) -> set[str]:
+        """Where it is stored now, or why not. Returns the ids of the runs that waited for it."""
+        self._done[token] = reference if reference is not None else error or "it cannot be stored"
+        return self._woken(token)
+
+    def _woken(self, key: bytes | str) -> set[str]:
+        woken = self._sleepers.pop(key, set())
+        self.asleep -= woken
+        return woken
