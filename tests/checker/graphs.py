@@ -22,8 +22,20 @@ class BadDefinition(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A version. Lists are indexed by task; `parents`: indices, each once."""
+    """A version. Lists are indexed by task, hooks behind the tasks; `parents`: indices, each once, without the one that
+    is followed element by element.
 
+    main: number of tasks; hooks: state of a run's end -> the hooks that then run
+    kinds: "work", "join", "wait" or "child"; mapped; follows: the task that is followed element by element, or -1
+    runs_at_a_time: of the workflow's concurrency, 0 for no limit
+    """
+
+    main: int
+    hooks: dict[str, list[int]]
+    kinds: list[str]
+    mapped: list[bool]
+    follows: list[int]
+    runs_at_a_time: int
     ids: list[str]
     parents: list[list[int]]
     rules: list[str]
@@ -47,7 +59,13 @@ def read_definition(version: str, parts: Sequence[bytes]) -> Graph:
 
 def read_graph(definition: dict[str, Any]) -> Graph:
     """The graph of a canonical definition (decoded JSON): there `depends_on` names every parent."""
-    tasks: list[dict[str, Any]] = definition["tasks"]
+    tasks: list[dict[str, Any]] = list(definition["tasks"])
+    main = len(tasks)
+    hooks: dict[str, list[int]] = {}
+    for event in ("on_success", "on_failure", "on_cancel", "on_end"):  # the order of the contract
+        of_event = definition.get("hooks", {}).get(event, [])
+        hooks[event] = list(range(len(tasks), len(tasks) + len(of_event)))
+        tasks.extend(of_event)
     defaults: dict[str, Any] = definition.get("defaults", {})
     index = {task["id"]: i for i, task in enumerate(tasks)}
 
@@ -55,13 +73,29 @@ def read_graph(definition: dict[str, Any]) -> Graph:
         retry = {**defaults.get("retry", {}), **task.get("retry", {})}
         return int(retry.get("max_attempts", 1))
 
+    def kind(task: dict[str, Any]) -> str:
+        words = {"python": "work", "command": "work", "wait_for": "wait", "workflow": "child"}
+        return next((what for word, what in words.items() if word in task), "join")
+
+    def parents(i: int, task: dict[str, Any]) -> list[int]:
+        # A hook's parents are hooks; what else it names in expressions has ended.
+        found = {index[name] for name in task.get("depends_on", ()) if i < main or index[name] >= main}
+        return sorted(found - {index.get(task.get("foreach_with", ""), -1)})
+
+    ends = {"SUCCESS": "on_success", "FAILED": "on_failure", "CANCELLED": "on_cancel"}
     return Graph(
         ids=list(index),
-        parents=[sorted({index[name] for name in task.get("depends_on", ())}) for task in tasks],
+        main=main,
+        hooks={end: hooks.get(event, []) + hooks.get("on_end", []) for end, event in ends.items()},
+        kinds=[kind(task) for task in tasks],
+        mapped=["foreach" in task or "foreach_with" in task for task in tasks],
+        follows=[index[task["foreach_with"]] if "foreach_with" in task else -1 for task in tasks],
+        runs_at_a_time=int(definition["concurrency"].get("limit", 1)) if "concurrency" in definition else 0,
+        parents=[parents(i, task) for i, task in enumerate(tasks)],
         rules=[task.get("trigger_rule", "all_success") for task in tasks],
         joins=[not any(word in task for word in _WORK) for task in tasks],
         conditional=["when" in task for task in tasks],
-        tolerated=[bool(task.get("allow_failure")) for task in tasks],
+        tolerated=[task.get("allow_failure") is True for task in tasks],
         max_attempts=[attempts(task) for task in tasks],
         queues=[task.get("queue", defaults.get("queue", "default")) for task in tasks],
     )

@@ -29,7 +29,7 @@ _RUNS = 5
 
 
 def random_definition(rng: random.Random) -> Definition:
-    """Up to 12 tasks with any rule, conditions, retries, join points, tolerated failures."""
+    """Up to 12 tasks with any rule, conditions, retries, join points, tolerated failures, maps, waits, pools, hooks."""
     tasks: list[dict[str, Any]] = []
     for i in range(rng.randint(1, 12)):
         parents = [f"t{j}" for j in range(i) if rng.random() < 0.35]
@@ -42,8 +42,26 @@ def random_definition(rng: random.Random) -> Definition:
             task["when"] = rng.choice(["params.go", "not params.go"])
         if rng.random() < 0.3:
             task["allow_failure"] = True
+        maps = [t["id"] for t in tasks if "foreach" in t]
+        if "python" in task and rng.random() < 0.3:
+            if maps and rng.random() < 0.4:
+                task["foreach_with"] = rng.choice(maps)
+                task["depends_on"] = sorted({*parents, task["foreach_with"]})
+            else:
+                task["foreach"] = list(range(rng.choice([0, 1, 3])))
+            task["concurrency"] = rng.choice([1, 5])
+        elif "python" not in task and rng.random() < 0.4:
+            task["wait_for"] = rng.choice([{"delay": "5s"}, {"signal": "go"}])
+            if "signal" in task["wait_for"]:
+                task |= {"timeout": "60s", "default": rng.choice([None, 1])}
+        if "python" in task and rng.random() < 0.2:
+            task["pool"] = "db"
         tasks.append(task)
-    return Definition.from_normal({"id": "random", "params": {"go": {"type": "boolean"}}, "tasks": tasks})
+    normal: dict[str, Any] = {"id": "random", "params": {"go": {"type": "boolean"}}, "tasks": tasks}
+    if rng.random() < 0.4:
+        events = rng.sample(["on_success", "on_failure", "on_cancel", "on_end"], 2)
+        normal["hooks"] = {event: [{"id": f"h{event}", "python": "m:f"}] for event in events}
+    return Definition.from_normal(normal)
 
 
 class Cluster:
@@ -129,6 +147,8 @@ class Cluster:
                 names = ("indegree.topic", "indegree.partition", "indegree.offset")
                 headers = [*zip(names, place, strict=True), ("indegree.reason", letter.reason.encode())]
                 self.put(self.records.dead_letters[0], b"", headers)
+            elif entry.topic == "commands":
+                self.put(self.records.commands[0], entry.data)
             core.sent(entry.target, entry.number)
         core.release(effects)
         while self.serving and (task := core.take("default", f"w{self.rng.randint(1, 2)}")) is not None:
@@ -143,6 +163,8 @@ class Cluster:
             self.start()
         for _ in range(2_000):
             self.something()
+            if self.rng.random() < 0.2:
+                self.resume()
             self.read(self.core)
             if not self.waiting and not list(self.core.runs()):
                 self.core.begin(self.now)
@@ -171,7 +193,9 @@ class Cluster:
         elif dice < 0.07:
             cancel = Cancel(run_id=self.rng.choice(self.run_ids), reason="enough")
             self.put(self.records.commands[0], Command(cancel=cancel, request_id="r").SerializeToString())
-        elif dice < 0.15 or not self.waiting:
+        elif dice < 0.10:
+            self.put(self.records.commands[0], self.command().SerializeToString())
+        elif dice < 0.17 or not self.waiting:
             self.now += self.rng.choice([1_000, 5_000, 20_000])
         else:
             task = self.waiting.pop(self.rng.randrange(len(self.waiting)))
@@ -181,6 +205,34 @@ class Cluster:
                 self.put(self.records.results[0], self.answer(task, kind).SerializeToString())
             if kind == Result.STARTED and self.rng.random() < 0.8:  # else it is never heard of again
                 self.waiting.append(task)
+
+    def command(self) -> Command:
+        """Somebody does something by hand."""
+        run_id = self.rng.choice(self.run_ids)
+        task_id = self.rng.choice(self.definition.tasks).id
+        command = Command(request_id="r", actor="ann")
+        match self.rng.randrange(6):
+            case 0:
+                command.pause.run_id = run_id
+            case 1:
+                command.signal.run_id, command.signal.name = run_id, "go"
+            case 2:
+                command.rerun.run_id = run_id
+            case 3:
+                command.skip.run_id, command.skip.task_id = run_id, task_id
+            case 4:
+                command.mark_success.run_id, command.mark_success.task_id = run_id, task_id
+            case _:
+                command.set_pool.name, command.set_pool.limit = "db", self.rng.randint(1, 3)
+        return command
+
+    def resume(self) -> None:
+        """Everything that is paused goes on: else nothing ends."""
+        for run in list(self.core.runs()):
+            if run.paused:
+                command = Command(request_id="r", actor="ann")
+                command.resume.run_id = run.run_id
+                self.put(self.records.commands[0], command.SerializeToString())
 
     def answer(self, task: Task, kind: Result.Kind) -> Result:
         result = Result(

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from indegree.v1.progress_pb2 import Progress
-from tests.checker.log import UNREADABLE, Log, Run
+from tests.checker.log import Log
 from tests.checker.reading import Record
+from tests.checker.runs import UNREADABLE, Run
 from tests.checker.verdict import Verdict
 
 
@@ -73,7 +74,7 @@ class _Proof:
             self.v.bad("progress without a transition", what)
             return
         state, task, attempt, epoch, seq = run.said[position - 1]
-        right = (state, run.graph.ids[task] if task >= 0 else "", attempt, epoch, seq)
+        right = (state, task, attempt, epoch, seq)
         told = (said.get("state", ""), said.get("task_id", ""), said.get("attempt", 0), at[0], at[1])
         if told != right:
             self.v.bad("progress differs from the log", f"{what}: {told}, must be {right}")
@@ -95,7 +96,7 @@ class _Proof:
             reached = self.positions[run.run_id]
             if reached < len(run.said):
                 state, task, *_ = run.said[reached]
-                name = run.graph.ids[task] if task >= 0 else "the run"
+                name = task or "the run"
                 missing = f"{run.run_id}: {len(run.said) - reached} missing, the first: {name} {state}"
                 self.v.bad("transition without progress", missing)
         for (epoch, seq, word, request_id), count in self.told.items():

@@ -18,9 +18,10 @@ from indegree.v1.event_pb2 import Event
 from indegree.v1.task_pb2 import Task
 from indegree.v1.trigger_pb2 import Command, Trigger
 from tests.checker import graphs
-from tests.checker.log import INPUTS, PENDING, UNREADABLE, WORDS, Log, Run, name_of
+from tests.checker.log import INPUTS, Log
 from tests.checker.progress import prove_progress
 from tests.checker.reading import Record, Records, parse
+from tests.checker.runs import PENDING, UNREADABLE, WORDS, Run, name_of
 from tests.checker.verdict import Verdict
 
 _LAST_TARGETS = 4_294_967_294  # outbox targets from here on are topics (workflows, dead-letter), not partitions
@@ -64,7 +65,8 @@ class _After:
         self.answers: dict[tuple[int, int], list[Event]] = defaultdict(list)  # trigger -> events that answer it
         for log in logs.values():
             for event in log.starts:
-                self.answers[event.origin.partition, event.origin.offset].append(event)
+                if not event.origin.kind:  # else no trigger led to it
+                    self.answers[event.origin.partition, event.origin.offset].append(event)
 
     def inputs(self) -> None:
         """Every trigger ended or was refused with a reason; every command was answered; no message was lost."""
@@ -147,7 +149,7 @@ class _After:
                 if attempt.worker and attempt.worker not in attempt.sent and not self.running_ok:
                     self.v.bad(
                         "attempt of a worker that was not asked",
-                        f"{run.run_id} {run.graph.ids[task]} {number}: {attempt.worker}",
+                        f"{run.run_id} {run.names[task]} {number}: {attempt.worker}",
                     )
 
     def task(self, queue: str, record: Record) -> None:
@@ -165,7 +167,7 @@ class _After:
             return
         attempt.sent.append(task.worker)
         named = (task.task_id, task.partition, task.version, queue)
-        right = (run.graph.ids[task.task], run.partition, run.version, run.graph.queues[task.task])
+        right = (run.names[task.task], run.partition, run.version, run.graph.queues[run.nodes[task.task]])
         if named != right:
             self.v.bad("task record with wrong names", f"{what}: {named}, must be {right}")
         if task.seq:
@@ -216,9 +218,14 @@ class _After:
             if not run.state and not self.running_ok:
                 states = {WORDS[state]: list(run.states).count(state) for state in set(run.states)}
                 stuck = next(
-                    (i for i, s in enumerate(run.states) if s == PENDING and run.decided(i) != graphs.WAIT), None
+                    (
+                        i
+                        for i, s in enumerate(run.states)
+                        if s == PENDING and run.counts(i) and run.decided(i) != graphs.WAIT
+                    ),
+                    None,
                 )
-                hint = f"; {run.graph.ids[stuck]} is decided and was not fired" if stuck is not None else ""
+                hint = f"; {run.names[stuck]} is decided and was not fired" if stuck is not None else ""
                 self.v.bad("run that has not ended", f"{run.run_id}: {states}{hint}")
         for run_id in expect_runs:
             if not self.v.runs.get(run_id):

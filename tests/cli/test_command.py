@@ -141,7 +141,7 @@ def test_what_this_release_cannot_run_is_said_before_anything_starts(
     capsys: pytest.CaptureFixture[str], folder: Path
 ) -> None:
     (folder / "later.yaml").write_text(
-        "id: later\ntasks:\n  - {id: a, command: 'true'}\n  - {id: b, foreach: a, command: 'echo ${{ item }}'}\n"
+        "id: later\ntasks:\n  - {id: a, command: 'true'}\n  - {id: b, pool: gpu, command: 'true'}\n"
     )
     assert call(["run", "later.yaml"]) == 2
     assert "not supported yet" in capsys.readouterr().err
@@ -212,11 +212,11 @@ def test_what_is_not_supported_is_named_with_its_line_and_without_a_hint_at_the_
     capsys: pytest.CaptureFixture[str], folder: Path
 ) -> None:
     (folder / "later.yaml").write_text(
-        "id: later\ntasks:\n  - {id: a, command: 'true'}\n  - {id: b.c, foreach: a, command: 'echo ${{ item }}'}\n"
+        "id: later\ntasks:\n  - {id: a, command: 'true'}\n  - {id: b.c, pool: gpu, command: 'true'}\n"
     )
     assert call(["run", "later.yaml"]) == 2
     said = capsys.readouterr().err
-    assert "tasks.b.c.foreach (line 4)" in said
+    assert "tasks.b.c.pool (line 4)" in said
     assert "--help" not in said
 
 

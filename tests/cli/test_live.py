@@ -73,6 +73,86 @@ def test_counts_equal_a_recount_after_any_sequence_of_events() -> None:
     assert view.total == len(ids)
 
 
+def test_counts_equal_a_recount_also_of_instances_and_of_what_is_begun_again() -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    view = running(Graph.build(["extract", "load"], [[], ["extract"]]))
+    position, instances, generation = 2, 0, 0
+    for _ in range(300):
+        position += 1
+        if not instances or dice.random() < 0.02:
+            instances, generation = dice.randint(1, 30), generation + 1
+            of = {"instances": instances, "generation": generation}
+            view.apply(event(position, "task.running", "RUNNING", "load", **of))
+        else:
+            state = dice.choice(["QUEUED", "RUNNING", "WAITING", "SUCCESS", "FAILED"])
+            view.apply(event(position, f"task.{state.lower()}", state, f"load[{dice.randrange(instances)}]", attempt=1))
+        heard = [task.state for task in view.state.tasks.values()]
+        for word in ("QUEUED", "RUNNING", "WAITING", "SUCCESS", "FAILED"):
+            assert view._counts.get(word, 0) == heard.count(word)
+        assert view.total == 2 + instances
+        assert view._counts["PENDING"] == view.total - len(heard)
+        assert sum(group.size for group in view._groups.values()) == view.total
+        assert all(0 <= group.ended <= group.size for group in view._groups.values())
+
+
+def expanded(total: int) -> RunView:
+    view = running(Graph.build(["extract", "load", "report"], [[], ["extract"], ["load"]]))
+    view.apply(event(3, "task.running", "RUNNING", "load", instances=total))
+    return view
+
+
+def test_many_instances_are_one_line_with_counts() -> None:
+    view = expanded(100)
+    for number in range(73):
+        state = "FAILED" if number in (5, 9) else "SUCCESS"
+        view.apply(event(4 + number, f"task.{state.lower()}", state, f"load[{number}]", attempt=1))
+    text = picture(view, height=20)
+    [line] = [line for line in text.splitlines() if "load" in line]
+    assert "[73/100 done, 2 failed]" in line
+    assert "73/103 tasks" in text
+    assert "report" in text
+
+
+def test_few_instances_have_a_line_each_below_their_task() -> None:
+    view = expanded(10)
+    for position, number in enumerate((9, 0, 2), 4):
+        view.apply(event(position, "task.success", "SUCCESS", f"load[{number}]", attempt=1))
+    rows = [line.split()[1] for line in picture(view).splitlines() if line and line[0] in "✓·●"]
+    assert rows == ["extract", "load", "load[0]", "load[2]", "load[9]", "report"]
+    assert "[3/10 done]" in picture(view)
+
+
+def test_a_task_that_waits_says_what_for() -> None:
+    view = running(Graph.build(["approve", "bill", "pause"], [[], [], []]))
+    view.apply(event(3, "task.waiting", "WAITING", "approve", reason="signal", waits_for="approve", due_ms=86_400_000))
+    view.apply(event(4, "task.waiting", "WAITING", "bill", reason="workflow", waits_for=RUN))
+    view.apply(event(5, "task.waiting", "WAITING", "pause", reason="delay", due_ms=86_400_000))
+    text = picture(view, width=160)
+    assert "waits for signal approve, until" in text
+    assert f"waits for run {RUN}" in text
+    assert "waits until" in text
+    assert "3 waiting" in text
+
+
+def test_what_was_done_by_hand_says_by_whom() -> None:
+    view = running(Graph.build(["a", "b"], [[], []]))
+    view.apply(event(3, "task.skipped", "SKIPPED", "a", reason="by_hand", actor="ann"))
+    view.apply(event(4, "task.success", "SUCCESS", "b", actor="bob"))
+    view.apply(event(5, "run.paused", "PAUSED", reason="wrong bucket", actor="cleo"))
+    text = picture(view)
+    assert "by_hand, by ann" in text
+    assert "by bob" in text
+    assert "PAUSED  wrong bucket, by cleo" in text
+    assert plain_line(event(6, "task.skipped", "SKIPPED", "a", reason="by_hand", actor="ann")).endswith(
+        "by_hand  by ann"
+    )
+    assert "by ann" not in plain_line(event(2, "run.running", "RUNNING", actor="ann")), (
+        "who started it did nothing by hand"
+    )
+
+
 def test_a_failover_is_noted_with_both_epochs() -> None:
     view = running(Graph.build(["a"], [[]]))
     later = event(3, "task.queued", "QUEUED", "a", attempt=1)

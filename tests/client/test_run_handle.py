@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from indegree.sdk.client_errors import ClientError, Closed, ProgressGap, Refused, RunNotFound
-from indegree.sdk.client_events import RunEvent
+from indegree.sdk.client_events import RunEvent, StoredValue
 from indegree.sdk.client_progress import Sink
 from indegree.sdk.client_run import AsyncRun
 from tests.client.test_run_state import RUN, event
@@ -30,6 +32,7 @@ class Topic:
         self.sinks: dict[str, Sink] = {}
         self.cancelled: list[tuple[str, str]] = []
         self.while_reading: list[RunEvent] = []
+        self.fetched: list[StoredValue] = []
 
     def put(self, *records: RunEvent) -> None:
         for record in records:
@@ -57,6 +60,10 @@ class Topic:
 
     async def cancel_run(self, run_id: str, reason: str) -> None:
         self.cancelled.append((run_id, reason))
+
+    async def fetch(self, value: StoredValue) -> Any:
+        self.fetched.append(value)
+        return {"size": value.size}
 
 
 def started(topic: Topic) -> AsyncRun:
@@ -207,3 +214,31 @@ async def test_a_task_of_which_nothing_was_heard_is_a_key_error_that_names_the_k
 async def collect(run: AsyncRun, position: int = 0) -> list[RunEvent]:
     async with asyncio.timeout(5):
         return [found async for found in run.follow(position)]
+
+
+STORED = StoredValue(partition=3, offset=7, parts=2, size=600_000, sha256=b"s" * 32, whole=600_000)
+
+
+async def test_an_output_by_reference_is_fetched_when_it_is_asked_for_and_once() -> None:
+    topic = Topic()
+    run = started(topic)
+    topic.put(*STORY[:3], replace(STORY[3], output=STORED), STORY[4])
+    assert await run.wait() == "SUCCESS"
+    assert (run["load"].output, topic.fetched) == (STORED, [])
+    assert [await run.output("load") for _ in range(3)] == [{"size": 600_000}] * 3
+    assert (run["load"].output, topic.fetched) == ({"size": 600_000}, [STORED])
+
+
+async def test_a_view_that_may_block_fetches_by_itself() -> None:
+    topic = Topic()
+    run = started(topic)
+    topic.put(*STORY[:3], replace(STORY[3], output=STORED), STORY[4])
+    asked: list[StoredValue] = []
+
+    def fetch(value: StoredValue) -> str:
+        asked.append(value)
+        return "whole"
+
+    run["load"].fetch = fetch
+    assert asked == []
+    assert (run["load"].output, run["load"].output, asked) == ("whole", "whole", [STORED])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from indegree.events.codec import decode_progress, progress_json
 from indegree.sdk.client_errors import ProgressGap
-from indegree.sdk.client_events import RunEvent, RunState
+from indegree.sdk.client_events import RunEvent, RunState, StoredValue
 from indegree.v1.progress_pb2 import Progress
+from indegree.v1.value_pb2 import Reference
 
 RUN = "20261125T101530.123Z-0123456789AB-0003"
 
@@ -108,3 +110,23 @@ def test_an_absent_output_is_null_and_a_present_one_is_the_json_value() -> None:
     assert event(3, "task.success", "SUCCESS", "load").output is None
     assert event(3, "task.success", "SUCCESS", "load", output="9007199254740993").output == 9007199254740993
     assert event(3, "task.success", "SUCCESS", "load", output='"a\\u0000b"').output == "a\x00b"
+
+
+def test_a_reference_comes_through_both_forms_of_a_record_and_back() -> None:
+    lies = Reference(
+        partition=2, offset=2**40, parts=9, size=4_000_000, sha256=b"\xff" * 32, list=True, whole=5_000_000
+    )
+    record = Progress(type="task.success", run_id=RUN, task_id="load", state="SUCCESS", position=3)
+    record.output.reference.CopyFrom(lies)
+    for data in (record.SerializeToString(), progress_json(record)):
+        value = RunEvent.of(decode_progress(data)).output
+        assert isinstance(value, StoredValue)
+        assert value.reference == lies
+        assert (value.size, value.whole) == (4_000_000, 5_000_000)
+
+
+def test_a_value_that_only_looks_like_a_reference_stays_a_value() -> None:
+    for text in (b'{"$reference":{"size":1}}', b'{"$reference":5}', b'{"$reference":{},"x":1}'):
+        record = Progress(type="task.success", run_id=RUN, task_id="load", position=3)
+        record.output.json = text
+        assert decode_progress(progress_json(record)).output.json == text

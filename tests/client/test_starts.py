@@ -82,7 +82,7 @@ def test_a_run_id_of_a_partition_that_does_not_exist_is_refused() -> None:
 
 def test_what_this_release_cannot_run_is_refused_by_name() -> None:
     later = Definition.from_normal(
-        {"id": "later", "tasks": [{"id": "a", "command": "true"}, {"id": "b", "foreach": "a", "command": "true"}]}
+        {"id": "later", "tasks": [{"id": "a", "command": "true"}, {"id": "b", "pool": "gpu", "command": "true"}]}
     )
-    with pytest.raises(InvalidStart, match=r"tasks\.b\.foreach"):
+    with pytest.raises(InvalidStart, match=r"tasks\.b\.pool"):
         runnable(later)

@@ -390,4 +390,3 @@ def test_options_of_every_kind_reach_the_definition() -> None:
     assert found.task("bill").depends_on == ("approve",)
     assert found.task("two").depends_on == ("one",)
     assert Definition.from_normal(found.normal()) == found
-    assert {name.partition(".")[2] for name in found.unsupported()} >= {"one.foreach", "approve.wait_for", "on_failure"}

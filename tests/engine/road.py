@@ -15,7 +15,7 @@ from indegree.engine.effects import Effects
 from indegree.engine.invariants import check, image
 from indegree.engine.limits import Limits
 from indegree.engine.progress import Projection
-from indegree.engine.states import TASK_STATES
+from indegree.engine.states import PENDING, TASK_STATES
 from indegree.events.definition import Definition
 from indegree.v1.event_pb2 import Event, Frame
 from indegree.v1.progress_pb2 import Progress
@@ -223,17 +223,20 @@ class Road:
     # -- what came of it -------------------------------------------------------------------------------------------
 
     def states(self, run_id: str) -> dict[str, str]:
-        """Task id -> the last state that progress told, PENDING without."""
+        """Task or instance id -> the last state that progress told, PENDING without. Of a live run it is the state that
+        it is in: of what begins again, only the run tells."""
         found: dict[str, str] = {}
-        run = self.core.run(run_id)
-        if run is not None:
-            found = {run.plan.ids[i]: TASK_STATES[s] for i, s in enumerate(run.states)}
         for record in self.progress:
             if record.run_id == run_id and record.task_id:
                 found[record.task_id] = record.state
-        if run is not None:
-            for i, s in enumerate(run.states):
-                assert found[run.plan.ids[i]] == TASK_STATES[s]
+        run = self.core.run(run_id)
+        for slot, state in enumerate(run.states if run is not None else ()):
+            assert run is not None
+            name = run.id_of(slot)
+            if name.endswith("[-]"):
+                continue  # of a generation that is over
+            assert found.get(name) == TASK_STATES[state] or state == PENDING
+            found[name] = TASK_STATES[state]
         return found
 
     def reasons(self, run_id: str) -> dict[str, str]:

@@ -10,9 +10,21 @@ import pytest
 from indegree.engine.limits import Limits
 from indegree.events.cron import Schedule
 from indegree.events.definition import Definition
-from indegree.events.run_ids import make_run_id, partition_of_key, schedule_digits
+from indegree.events.run_ids import make_run_id, partition_of_key, schedule_digits, time_of_run
 from indegree.v1.event_pb2 import Event
-from indegree.v1.trigger_pb2 import Backfill, ChildEnded, Command, Deploy, Parent, PartitionMessage, Pause, Resume
+from indegree.v1.trigger_pb2 import (
+    Backfill,
+    ChildEnded,
+    Command,
+    Deploy,
+    ForwardedStart,
+    Origin,
+    Parent,
+    PartitionMessage,
+    Pause,
+    Resume,
+    Start,
+)
 from tests.engine.road import EPOCH_MS, Road, workflow
 
 HOUR, DAY = 3_600_000, 86_400_000
@@ -234,6 +246,29 @@ def test_the_end_of_a_run_on_another_partition_comes_as_a_message() -> None:
         road.command(Command(message=PartitionMessage(source=away, number=number, ended=message)))
     road.timers()
     assert steps(road) == [("started", 0), ("ended", 0), ("started", 1)]
+
+
+def test_a_time_whose_run_lives_elsewhere_is_started_there_or_found_there_and_its_end_comes_back() -> None:
+    home = partition_of_key("workflow", "w", "", 4)
+    away = (home + 1) % 4
+    definition = hourly()
+    there = Road(away, 4)
+    origin = Origin(kind="cron", timestamp_ms=MORNING, scheduled_ms=MORNING, timezone="UTC")
+    start = Start(workflow="w", version=definition.hash)
+    schedule = ForwardedStart(start=start, origin=origin)
+    origin.kind, start.parent.partition, start.parent.backfill = "backfill", home, 1
+    again = ForwardedStart(start=start, origin=origin)
+    origin.timestamp_ms = origin.scheduled_ms = MORNING + HOUR
+    other = ForwardedStart(start=start, origin=origin)
+    for number, forwarded in enumerate((schedule, again, other), 1):
+        message = PartitionMessage(source=home, number=number, start=forwarded)
+        there.command(Command(message=message), definition)
+    assert len(there.events(Event.RUN_STARTED)) == 2
+    there.ok("a")
+    there.sent.clear()
+    told = [Command.FromString(entry.data).message.ended for entry in there.core.state.outbox[home].values()]
+    assert [(ended.state, ended.parent.backfill) for ended in told] == [("REFUSED", 1), ("SUCCESS", 1)]
+    assert [time_of_run(ended.run_id) for ended in told] == [MORNING, MORNING + HOUR]
 
 
 def test_a_backfill_goes_to_the_partition_of_the_workflows_name() -> None:

@@ -93,6 +93,16 @@ def test_a_workflow_that_comes_back_has_no_credit() -> None:
         assert sorted(take(dispatch, 3)) == ["a", "b", "new"]
 
 
+def test_one_that_comes_back_does_not_pass_who_has_waited_for_this_turn() -> None:
+    dispatch = Dispatch(30_000, 5_000)
+    for name, count in (("a", 10), ("b", 10), ("c", 1)):
+        push(dispatch, name, count)
+    assert take(dispatch, 3) == ["a", "b", "c"]
+    assert take(dispatch, 5) == ["a", "b", "a", "b", "a"]
+    push(dispatch, "c", 1)
+    assert take(dispatch, 3) == ["b", "c", "a"]
+
+
 def test_one_that_always_has_just_one_attempt_does_not_take_every_turn() -> None:
     dispatch = Dispatch(30_000, 5_000)
     push(dispatch, "large", 2_000)

@@ -1,4 +1,4 @@
-"""Records of users' topics become runs: what starts, what is passed over, what is refused, and the position in the log."""
+"""Records of users' topics become runs: what starts, what is passed over, what is refused; positions in the log."""
 
 from __future__ import annotations
 

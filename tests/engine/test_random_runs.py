@@ -6,6 +6,7 @@ After every step the state after replay equals the live state, and every derived
 from __future__ import annotations
 
 import random
+import struct
 from typing import Any
 
 import pytest
@@ -172,6 +173,11 @@ def check_log(road: Road, run_id: str, definition: Definition) -> None:
             continue
         if event.kind == Event.RUN_CANCEL_REQUESTED:
             cancelled = True
+        if event.kind == Event.RUN_RERUN:
+            cancelled = False
+            for slot in struct.unpack(f"<{len(event.data) // 4}I", event.data):
+                ended.discard(slot)
+                started_at.pop(slot, None)
         if event.kind == Event.TASK_QUEUED:
             assert not cancelled, "a cancelled run started something"
             assert event.task not in ended

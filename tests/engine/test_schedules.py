@@ -13,6 +13,7 @@ from indegree.engine.scope import trigger_scope, trigger_values
 from indegree.events.cron import Schedule
 from indegree.events.definition import Definition
 from indegree.events.run_ids import partition_of_key
+from indegree.events.trace import valid
 from indegree.v1.event_pb2 import Event
 from indegree.v1.trigger_pb2 import Activate, Command, Deploy, Origin, Pause, Resume
 from tests.engine.road import EPOCH_MS, Road, workflow
@@ -59,6 +60,8 @@ def test_an_active_version_starts_a_run_at_each_time_of_its_schedule() -> None:
     origin = road.events(Event.RUN_STARTED)[1].origin
     assert (origin.kind, origin.topic, origin.timezone) == ("cron", "", "UTC")
     assert origin.scheduled_ms - origin.previous_scheduled_ms == 20 * MINUTE
+    traces = {event.traceparent for event in road.events(Event.RUN_STARTED)}
+    assert [valid(trace) for trace in traces] == [True] * 3  # each run is a trace of its own
 
 
 def test_a_deployed_version_that_is_not_active_starts_nothing() -> None:

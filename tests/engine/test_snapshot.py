@@ -113,13 +113,13 @@ def test_the_windows_and_the_outbox_are_in_it() -> None:
     road.ok("a")
     road.command(Command(deploy=Deploy(workflow="w", version=one.hash, label="v1", activate=True)), one)
     road.core.begin(road.now)
-    road.core.sent(4_294_967_294, 1)
+    road.core.sent(4_294_967_294, 3)
     road.step()
     road.snapshot()
     road.take_over()
     windows = road.core.state.windows
     assert (windows.active, windows.labels) == ({"w": one.hash}, {("w", "v1"): one.hash})
-    assert [e.number for e in road.effects[-1].outbox] == [2]
+    assert [e.number for e in road.effects[-1].outbox] == [4]
     assert road.start(one, idempotency_key="k") == run
 
 

@@ -55,6 +55,69 @@ def test_command_holds_exactly_one_command() -> None:
         codec.decode_command(b"{}")
 
 
+RUN = "20261125T101530.123Z-0123456789AB-0007"
+
+
+@pytest.mark.parametrize(
+    ("said", "field", "value"),
+    [
+        ({"pause": {"workflow": "orders", "reason": "wrong"}}, "workflow", "orders"),
+        ({"resume": {"queue": "heavy"}}, "queue", "heavy"),
+        ({"signal": {"run_id": RUN, "name": "approve", "payload": {"ok": True}}}, "payload", b'{"ok":true}'),
+        ({"signal": {"run_id": RUN, "name": "go", "payload": None}}, "payload", b""),
+        ({"signal": {"run_id": RUN, "name": "go", "payload": [1, "x", None]}}, "payload", b'[1,"x",null]'),
+        ({"rerun": {"run_id": RUN, "task_ids": ["a", "b[3]"]}}, "task_ids", ["a", "b[3]"]),
+        ({"skip": {"run_id": RUN, "task_id": "a", "reason": "done by hand"}}, "task_id", "a"),
+        ({"mark_success": {"run_id": RUN, "task_id": "a", "output": 7}}, "output", b"7"),
+        ({"backfill": {"workflow": "n", "start_ms": 1, "end_ms": 2, "concurrency": 3}}, "concurrency", 3),
+        ({"backfill": {"workflow": "n", "start": "2026-11-25T00:00:00+01:00"}}, "start_ms", 1795561200000),
+        ({"set_pool": {"name": "gpu", "limit": 4}}, "limit", 4),
+        ({"activate": {"workflow": "w", "rollback": True}}, "rollback", True),
+    ],
+)
+def test_every_command_has_a_json_form(said: dict[str, dict[str, object]], field: str, value: object) -> None:
+    got = codec.decode_command(json.dumps(said).encode())
+    [kind] = said
+    assert got.WhichOneof("command") == kind
+    assert getattr(getattr(got, kind), field) == value
+    assert codec.from_json(Command, codec.to_json(got)) == got
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ('{"signal":{"run_id":"r","nam":"x"}}', r"Command\.signal: unknown field 'nam'; did you mean 'name'"),
+        ('{"rerun":{"run_id":"r","task_ids":"a"}}', "task_ids must be a JSON array"),
+        ('{"set_pool":{"name":"p","limit":-1}}', "Command.set_pool.limit = -1 is out of range"),
+        ('{"set_pool":{"name":"p","limit":1.5}}', "must be a whole number"),
+        ('{"backfill":{"start":"2026-11-25T00:00:00"}}', "start: .* has no offset from UTC"),
+        ('{"backfill":{"start":1795561200000}}', "start: .* is no time; write it as text"),
+        ('{"backfill":{"end":"2026-11-25T00:00Z","end_ms":1}}', "'end' and 'end_ms' cannot stand together"),
+        ('{"backfill":{"strat":1}}', "did you mean 'start'"),
+        ('{"message":{"source":1,"number":1}}', "unknown field 'message'"),
+        ('{"pause":{"run_id":"r"},"resume":{"run_id":"r"}}', "cannot stand together"),
+        ("{}", "must hold one of cancel, deploy, activate, pause, .*, set_pool: "),
+    ],
+)
+def test_a_command_that_cannot_be_read_says_why(said: str, words: str) -> None:
+    with pytest.raises(codec.Undecodable, match=words):
+        codec.decode_command(said.encode())
+
+
+@pytest.mark.parametrize("said", ['"not_before":"2026-11-25T10:15:30.123Z"', '"not_before_ms":1795601730123'])
+def test_a_delayed_start_names_its_time_as_text_or_in_milliseconds(said: str) -> None:
+    got = codec.decode_trigger(f'{{"start":{{"workflow":"w",{said}}}}}'.encode())
+    assert got.start.not_before_ms == 1795601730123
+
+
+def test_what_partitions_tell_each_other_has_no_json_form() -> None:
+    with pytest.raises(codec.Undecodable, match="unknown field 'parent'"):
+        codec.decode_trigger(b'{"start":{"workflow":"w","parent":{"run_id":"r"}}}')
+    with pytest.raises(codec.Undecodable) as caught:
+        codec.decode_command(b'{"nonsense":1}')
+    assert "message" not in str(caught.value)
+
+
 def test_json_form_goes_both_ways() -> None:
     result = Result(kind=Result.SUCCEEDED, run_id="r", attempt=1, output=Value(json=b'{"a":[1,null]}'), started_ms=5)
     assert codec.to_json(result) == {

@@ -203,7 +203,7 @@ async def test_silence_of_kafka_is_no_loss() -> None:
 
     partition.end_offsets = ends  # type: ignore[method-assign]
     client: Any = partition
-    with pytest.raises(TimeoutError, match="Kafka has given nothing of c.payloads for 2 s"):
+    with pytest.raises(TimeoutError, match=r"Kafka has given nothing of c\.payloads for 2 s"):
         await scan(client, TP, [wanted], within_s=2)
     partition.records.append(withheld)
     assert await read(partition, wanted) == [b"0123456789"]

@@ -85,7 +85,7 @@ def place(stack: SharedStack, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("bad")
     modules = {"steady_flow": STEADY, "bad_flows": FLOWS, "later_flows": LATER}
     worker = ["steady_flow", "bad_flows", "--slots", "32"]
-    with whole(stack, folder, modules=modules, worker=worker) as found:
+    with whole(stack, folder, modules=modules, worker=worker, **{"limits.payload_bytes": 1_000_000}) as found:
         yield found
 
 
@@ -147,7 +147,8 @@ def test_a_result_that_is_not_json_or_too_large_fails_its_task_with_the_path(pla
     errors = {what: place.wait_for(run, "task.failed")["error"]["message"] for what, run in runs.items()}
     says(errors["a set"], "$.list[1]", "set")
     says(errors["nan"], "$[0]", "NaN is not JSON", "use null")
-    says(errors["too large"], "result too large: 2097154", "limit 262144", "limits.value_bytes", "return a reference")
+    words = "result too large: 2097154", "limit 1000000", "limits.payload_bytes", "return a reference"
+    says(errors["too large"], *words)
 
 
 @pytest.mark.usefixtures("healthy")

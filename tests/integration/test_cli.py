@@ -272,7 +272,13 @@ def test_versions_are_deployed_compared_activated_and_rolled_back(place: Road) -
     back = place.command("workflow", "rollback", "versions", "--json")
     assert lines(back)[0]["version"] == one["version"]
     history = lines(place.command("workflow", "history", "versions", "--json"))
-    assert [(line["label"], line["active"]) for line in history] == [("v1", True), ("", False)]
+    assert [(line["what"], line["version"] == one["version"], line["active"]) for line in history] == [
+        ("deployed", True, True),
+        ("activated", True, True),
+        ("deployed", False, False),
+        ("activated", False, False),
+        ("rolled_back", True, True),
+    ]
     clash = place.command("workflow", "deploy", "v2.yaml", "--label", "v1")
     assert clash.returncode == 2
     assert "v1" in clash.stderr

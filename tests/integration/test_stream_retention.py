@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from indegree.stream.takeover import LogShortened, Recovery
 from indegree.stream.takeover import _read as read
 from indegree.v1.event_pb2 import Event, Frame, RecoverFrom
 from indegree.v1.task_pb2 import Result, Task
+from indegree.v1.value_pb2 import Reference
 from tests.integration.stream_road import DIAMOND, HandWorker, Road, check_progress, make_settings, wait_until
 
 pytestmark = pytest.mark.integration
@@ -50,6 +52,16 @@ def road(stack: Any, cluster_name: str, tmp_path: Path) -> Iterator[Road]:
     road = Road(make_settings(stack.kafka, stack.etcd, cluster_name, 1, **more), tmp_path)
     yield road
     road.close()
+
+
+ONE: dict[str, Any] = {"id": "one", "tasks": [{"id": "only", "python": "m:only"}]}
+HANDS_ON: dict[str, Any] = {
+    "id": "hands-on",
+    "tasks": [
+        {"id": "first", "python": "m:first"},
+        {"id": "waits", "python": "m:waits", "args": {"first": "${{ first }}"}, "queue": "nobody"},
+    ],
+}
 
 
 def watermarks(road: Road, topic: str) -> tuple[int, int]:
@@ -154,6 +166,44 @@ def test_old_logs_get_shorter_and_runs_that_wait_survive_a_crash(road: Road) -> 
         assert done.returncode != 0
         assert "was deleted" in done.stderr, (command, done)
         assert "engine.history_days" in done.stderr, (command, done)
+
+
+def test_values_that_no_live_run_refers_to_are_deleted_and_that_of_a_run_that_waits_is_kept(road: Road) -> None:
+    given: list[Task] = []
+
+    def by_reference(task: Task) -> Result:
+        given.append(task)
+        data = b'"' + os.urandom(3_000).hex().encode() + b'"'
+        digest = hashlib.sha256(data).digest()
+        result = Result(kind=Result.SUCCEEDED)
+        lies = Reference(parts=1, size=len(data), sha256=digest)
+        lies.offset = road.produce("payloads", [(0, digest, data)])[0]
+        result.output.reference.CopyFrom(lies)
+        return result
+
+    road.engine("first").wait_ready()
+    with HandWorker(road.settings, answer=by_reference):
+        for workflow in (ONE, HANDS_ON):
+            road.deploy(workflow)
+        road.wait_finished(road.trigger("one"))
+        (waiting,) = road.trigger("hands-on")
+        wait_until(lambda: [r for r in road.progress() if r.get("task_id") == "waits"], "its second task is ready")
+        road.wait_finished(road.trigger("one", 3))
+        assert watermarks(road, "payloads") == (0, 5)
+        # when: the history passes by, for all of them
+        wait_until(lambda: first(road, "payloads") > 0, "payloads is shortened")
+        before = watermarks(road, "events")[1]
+        road.wait_finished(road.trigger("one"))
+        wait_until(lambda: first(road, "events") >= before, "all that was then has gone from the event log")
+        # then: the value of the run that waits is there, and nothing before it
+        assert first(road, "payloads") == 1
+        with asyncio.Runner() as runner:
+            runner.run(ensure_topics(road.settings, ["nobody"]))
+        with HandWorker(road.settings, queue="nobody", answer=by_reference):
+            assert road.wait_finished([waiting])[waiting] == "SUCCESS"
+        assert [task.references["first"].offset for task in given if task.task_id == "waits"] == [1]
+        wait_until(lambda: first(road, "payloads") == watermarks(road, "payloads")[1], "the last value is deleted too")
+    check_progress_from_where_it_begins(road)
 
 
 async def test_a_log_that_is_shortened_while_an_heir_reads_it_is_not_taken_for_damaged(road: Road) -> None:

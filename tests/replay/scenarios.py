@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from indegree.engine.limits import Limits
 from indegree.v1.task_pb2 import Result
-from indegree.v1.trigger_pb2 import Command, Deploy
+from indegree.v1.trigger_pb2 import Backfill, Command, Deploy
 from indegree.v1.value_pb2 import Error
-from tests.engine.road import Road, workflow
+from tests.engine.road import EPOCH_MS, Road, workflow
 
 SCENARIOS: dict[str, Callable[[], Road]] = {}
 
@@ -131,4 +131,33 @@ def answers() -> Road:
     road.core.begin(road.now)
     road.core.sent(4_294_967_294, 2)
     road.step()
+    return road
+
+
+@scenario
+def schedules_and_backfills() -> Road:
+    hour = 3_600_000
+    first = workflow(
+        {"id": "a", "args": {"day": "${{ trigger.date }}", "at": "${{ trigger.scheduled_at }}"}},
+        triggers=[
+            {"cron": {"schedule": "0 * * * *", "timezone": "America/New_York", "catch_up": "last"}},
+            {"cron": {"schedule": "30 */2 * * *"}},
+        ],
+    )
+    second = workflow({"id": "a"}, triggers=[{"cron": {"schedule": "30 */2 * * *"}}])
+    road = Road()
+    road.command(Command(actor="ann", deploy=Deploy(workflow="w", version=first.hash, activate=True)), first)
+    road.wait(hour)
+    road.ok("a")
+    road.now += 5 * hour  # nobody is there
+    road.take_over()
+    road.timers()
+    ask = Backfill(workflow="w", start_ms=EPOCH_MS - hour, end_ms=EPOCH_MS + 2 * hour, concurrency=2)
+    road.command(Command(request_id="b", actor="ann", backfill=ask))
+    road.timers()
+    road.ok("a")
+    road.timers()
+    road.command(Command(request_id="c", actor="bob", backfill=Backfill(workflow="w", cancel=True)))
+    road.command(Command(request_id="d", actor="bob", backfill=Backfill(workflow="w", start_ms=2, end_ms=1)))
+    road.command(Command(actor="ann", deploy=Deploy(workflow="w", version=second.hash, activate=True)), second)
     return road

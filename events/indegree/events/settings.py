@@ -144,8 +144,13 @@ class LimitSettings:
     inline_bytes: int = 4_096  # a worker of ours writes a larger output to the payloads topic
     payload_bytes: int = 67_108_864  # one value in the payloads topic
     task_payload_bytes: int = 67_108_864  # the inputs of one task that lie there, in sum
+    partition_bytes: int = (
+        268_435_456  # outputs and items of all live runs of a partition; above it triggers are paused
+    )
     inputs_bytes: int = 1_048_576  # all arguments of one task inside its record
     tasks: int = 100_000  # of a run
+    instances: int = 100_000  # of one mapped task
+    child_depth: int = 20  # of sub-workflows in each other
     definition_bytes: int = 33_554_432  # canonical JSON
 
 

@@ -15,6 +15,7 @@ import contextlib
 import threading
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -23,6 +24,7 @@ from indegree.events.settings import Settings
 
 from .client_async import AsyncClient, Deployed
 from .client_catalog import Catalog
+from .client_commands import Commands
 from .client_errors import Closed
 from .client_events import RunEvent, StoredValue, TaskView
 from .client_run import AsyncRun
@@ -31,7 +33,7 @@ from .workflow import Workflow
 T = TypeVar("T")
 
 
-class Client:
+class Client(Commands):
     """Talks to one cluster. Use it as a context manager: `with Client.from_settings() as client:`.
 
     Errors: see `AsyncClient`. May be used from several threads.
@@ -114,6 +116,7 @@ class Client:
         label: str = "",
         run_id: str = "",
         actor: str = "",
+        not_before: datetime | None = None,
     ) -> Run:
         """See `AsyncClient.start`."""
         run = self.call(
@@ -125,6 +128,7 @@ class Client:
                 label=label,
                 run_id=run_id,
                 actor=actor,
+                not_before=not_before,
             )
         )
         return Run(self, run)
@@ -166,6 +170,10 @@ class Client:
     def fetch(self, value: StoredValue) -> Any:
         """See `AsyncClient.fetch`. Blocks."""
         return self.call(self._inner.fetch(value))
+
+    def rollback(self, workflow: str, *, timeout: float = 30.0) -> Deployed:
+        """See `AsyncClient.rollback`."""
+        return self.call(self._inner.rollback(workflow, timeout=timeout))
 
     def refresh(self) -> Catalog:
         """The catalog as of now."""
@@ -250,3 +258,28 @@ class Run:
     def cancel(self, reason: str = "") -> None:
         """Asks for the run's end. Blocks until an engine has taken the request. Raises Refused."""
         self._client.call(self._inner.cancel(reason))
+
+    def pause(self, reason: str = "") -> str:
+        """Nothing more of the run begins; what runs goes on. Blocks for the answer. Raises Refused."""
+        return self._client.call(self._inner.pause(reason))
+
+    def resume(self, reason: str = "") -> str:
+        """Ends a pause of this run. Blocks for the answer. Raises Refused."""
+        return self._client.call(self._inner.resume(reason))
+
+    def signal(self, name: str, payload: object = None) -> str:
+        """Delivers a signal to the tasks that wait for it, now or later. Blocks for the answer. Raises Refused."""
+        return self._client.call(self._inner.signal(name, payload))
+
+    def rerun(self, tasks: Sequence[str] | None = None, reason: str = "") -> str:
+        """Runs tasks again with their descendants; without any, all that failed. Blocks for the answer. Raises
+        Refused."""
+        return self._client.call(self._inner.rerun(tasks, reason))
+
+    def skip(self, task: str, reason: str = "") -> str:
+        """Ends an open task as SKIPPED (by_hand). Blocks for the answer. Raises Refused."""
+        return self._client.call(self._inner.skip(task, reason))
+
+    def mark_success(self, task: str, output: object = None, reason: str = "") -> str:
+        """Ends an open or failed task as SUCCESS with this output. Blocks for the answer. Raises Refused."""
+        return self._client.call(self._inner.mark_success(task, output, reason))

@@ -16,7 +16,8 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,6 +28,7 @@ from indegree.events.spelling import did_you_mean, listing
 from indegree.v1.trigger_pb2 import Activate, Cancel, Command, Deploy
 
 from .client_catalog import definition_records
+from .client_commands import AsyncCommands, epoch_ms
 from .client_connection import ANSWER_S, Connection, user
 from .client_errors import ClientError, InvalidStart
 from .client_events import RunEvent, StoredValue
@@ -50,7 +52,7 @@ class Deployed:
     active: bool
 
 
-class AsyncClient:
+class AsyncClient(AsyncCommands):
     """Talks to one cluster. Use it as an async context manager, on one event loop.
 
     Errors: Unreachable when Kafka does not answer, InvalidStart for what can be refused here, Refused for what the
@@ -104,13 +106,16 @@ class AsyncClient:
         label: str = "",
         run_id: str = "",
         actor: str = "",
+        not_before: datetime | None = None,
     ) -> AsyncRun:
         """Starts a run; returns once Kafka has acknowledged the start. `await run.accepted()` is the engine's answer.
 
         A workflow object runs its own version, which is published and deployed if it is new (and activated only where
-        none is active); a name runs `version`, `label`, or the active version. Raises InvalidStart.
+        none is active); a name runs `version`, `label`, or the active version. With `not_before` (an aware datetime)
+        the run is accepted now and begins then. Raises InvalidStart.
         """
-        wanted = await self._resolve(workflow, version, label, actor)
+        not_before_ms = 0 if not_before is None else epoch_ms(not_before, "not_before")
+        wanted = replace(await self._resolve(workflow, version, label, actor), not_before_ms=not_before_ms)
         keys = None if idempotency_key is None else [idempotency_key]
         [run] = await self._send(wanted, [params if params is not None else {}], keys, run_id)
         return run
@@ -208,6 +213,13 @@ class AsyncClient:
         )
         await self._active(workflow, wanted, timeout)
         return Deployed(workflow, wanted, label, False, True)
+
+    async def rollback(self, workflow: str, *, timeout: float = ANSWER_S) -> Deployed:
+        """Makes the version active that was active before the present one. Raises Refused where there is none."""
+        command = Command(activate=Activate(workflow=workflow, rollback=True))
+        answer = await self.command(command, f"the rollback of {workflow}", timeout=timeout)
+        await self._active(workflow, answer.version, timeout)
+        return Deployed(workflow, answer.version, answer.label, False, True)
 
     # -- what runs need
 

@@ -42,6 +42,17 @@ class Pointer:
     time_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A line of a workflow's history. `what`: "deployed", "activated" or "rolled_back"; time in ms since the epoch."""
+
+    what: str
+    version: str
+    label: str
+    actor: str
+    time_ms: int
+
+
 def definition_records(definition: Definition) -> list[kafka.Record]:
     """The records that publish a definition: its canonical JSON, compressed, in parts."""
     slices = list(kafka.chunks(zlib.compress(definition.canonical(), 6), PART_BYTES))
@@ -57,6 +68,12 @@ def definition_records(definition: Definition) -> list[kafka.Record]:
     ]
 
 
+def _place(key: str) -> tuple[int, int]:
+    """Where a line of the history stands: time, then number of NAME/TIME-NUMBER."""
+    time_ms, _, number = key.rpartition("/")[2].partition("-")
+    return (int(time_ms), int(number)) if time_ms.isdecimal() and number.isdecimal() else (0, 0)
+
+
 class Catalog:
     """What lies on the workflows topic as of the last `refresh`."""
 
@@ -69,6 +86,7 @@ class Catalog:
         self._made: dict[str, Definition] = {}
         self.active: dict[str, Pointer] = {}
         self.labels: dict[tuple[str, str], Pointer] = {}
+        self._history: dict[str, dict[str, Done]] = {}  # workflow to its history by the record's key
         self.partitions = 0  # of the cluster, 0 where not recorded
         self.published_ms: dict[str, int] = {}  # version to the time of its last part's record
 
@@ -103,6 +121,10 @@ class Catalog:
         elif head == "label":
             workflow, _, label = rest.partition("/")
             self._point(self.labels, (workflow, label), record.value)
+        elif head == "history" and record.value:
+            said = codec.decode(VersionPointer, record.value)
+            done = Done(said.what, said.version, said.label, said.actor, said.time_ms)
+            self._history.setdefault(said.workflow, {})[rest] = done
         elif record.value:
             part = codec.decode(DefinitionPart, record.value)
             self._parts.setdefault(part.version, {})[part.part] = part
@@ -146,6 +168,11 @@ class Catalog:
             if next(iter(parts.values())).workflow == workflow and self.has(version)
         ]
         return sorted(mine, key=lambda version: self.published_ms[version])
+
+    def history(self, workflow: str) -> list[Done]:
+        """What was done to this name, oldest first. A release that kept no history left none."""
+        done = self._history.get(workflow, {})
+        return [done[key] for key in sorted(done, key=_place)]
 
     def names(self) -> list[str]:
         """The names of all workflows with a complete version or an active one, sorted."""

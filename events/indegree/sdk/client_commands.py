@@ -12,7 +12,7 @@ It must never decide what only the owner of a run or of a name can know.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -63,11 +63,11 @@ def _one_of(word: str, run_id: str, workflow: str, queue: str) -> None:
         raise InvalidStart(f"queue {queue!r}: a name has a-z, 0-9 and '-', at most 100")
 
 
-def signal_of(run_id: str, name: str, payload: object = None, *, most: int) -> Command:
-    """Delivers a signal. `payload`: any value that JSON can hold; `most`: its bytes at most. Raises InvalidStart."""
+def signal_of(run_id: str, name: str, payload: object = None) -> Command:
+    """Delivers a signal. `payload`: any value that JSON can hold. Raises InvalidStart."""
     if not name:
         raise InvalidStart("a signal needs the name that the task waits for (`wait_for: {signal: NAME}`)")
-    return Command(signal=Signal(run_id=run_id, name=name, payload=_json(payload, f"the payload of {name!r}", most)))
+    return Command(signal=Signal(run_id=run_id, name=name, payload=_json(payload, f"the payload of {name!r}")))
 
 
 def rerun_of(run_id: str, tasks: Sequence[str] | None = None, reason: str = "") -> Command:
@@ -82,10 +82,10 @@ def skip_of(run_id: str, task: str, reason: str = "") -> Command:
     return Command(skip=Skip(run_id=run_id, task_id=_ids([task])[0], reason=reason))
 
 
-def mark_success_of(run_id: str, task: str, output: object = None, reason: str = "", *, most: int) -> Command:
-    """Ends a task as SUCCESS with this output. Raises InvalidStart for one that JSON cannot hold, or is too large."""
+def mark_success_of(run_id: str, task: str, output: object = None, reason: str = "") -> Command:
+    """Ends a task as SUCCESS with this output. Raises InvalidStart for one that JSON cannot hold."""
     made = MarkSuccess(run_id=run_id, task_id=_ids([task])[0], reason=reason)
-    made.output = _json(output, f"the output of {task!r}", most)
+    made.output = _json(output, f"the output of {task!r}")
     return Command(mark_success=made)
 
 
@@ -114,7 +114,7 @@ def set_pool_of(name: str, limit: int) -> Command:
     return Command(set_pool=SetPool(name=name, limit=_whole(limit, f"the limit of pool {name!r}", 0)))
 
 
-def epoch_ms(moment: datetime, what: str) -> int:
+def epoch_ms(moment: object, what: str) -> int:
     """Milliseconds since the epoch. Raises InvalidStart for a time without an offset: it is no moment."""
     if not isinstance(moment, datetime):
         raise InvalidStart(f"{what} must be a datetime with a time zone, not {type(moment).__name__}: {moment!r}")
@@ -130,29 +130,35 @@ def epoch_ms(moment: datetime, what: str) -> int:
     return found
 
 
-def _whole(value: int, what: str, least: int) -> int:
+def _whole(value: object, what: str, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _UINT32:
         raise InvalidStart(f"{what} must be a whole number from {least} on, not {value!r}")
     return value
 
 
-def _ids(tasks: Sequence[str]) -> list[str]:
-    for task in tasks:
-        if not isinstance(task, str) or not task:
-            raise InvalidStart(f"{task!r} is no task id, such as 'load' or 'load[3]'")
-    return list(tasks)
+def _ids(tasks: Sequence[object]) -> list[str]:
+    ids = [task for task in tasks if isinstance(task, str) and task]
+    if len(ids) < len(tasks):
+        wrong = next(task for task in tasks if not isinstance(task, str) or not task)
+        raise InvalidStart(f"{wrong!r} is no task id, such as 'load' or 'load[3]'")
+    return ids
 
 
-def _json(value: object, what: str, most: int) -> bytes:
+def _json(value: object, what: str) -> bytes:
     try:
-        data = json_values.dumps(to_json(value))
+        return json_values.dumps(to_json(value))
     except ValueError as problem:
         raise InvalidStart(f"{what}: {problem}") from problem
-    if len(data) > most:
+
+
+def check_size(command: Command, what: str, most: int) -> None:
+    """Refuses a payload or an output of more than `most` bytes (`limits.value_bytes`). Raises InvalidStart."""
+    size = max(len(command.signal.payload), len(command.mark_success.output))
+    if size > most:
         raise InvalidStart(
-            f"{what} has {len(data)} bytes, more than limits.value_bytes = {most}: give a reference to where it lies"
+            f"{what}: the value has {size} bytes, more than limits.value_bytes = {most}: give a reference to where it "
+            "lies"
         )
-    return data
 
 
 def done(answer: RunEvent) -> str:
@@ -209,12 +215,15 @@ class AsyncCommands:
     async def command(self, command: Command, what: str, *, timeout: float = ANSWER_S) -> RunEvent:
         """Sends a command to where it is judged and waits for the answer; `what` names it in errors."""
         connection = self._connection
+        check_size(command, what, connection.settings.limits.value_bytes)
         try:
             partition = run_ids.partition_of_command(command, connection.partitions)
         except UnicodeEncodeError as problem:
             raise InvalidStart(f"{what}: {problem.object[:40]!r} holds a lone surrogate, which is not text") from None
         about = getattr(command, command.WhichOneof("command") or "cancel")
-        key = next((found for name in ("run_id", "workflow", "queue", "name") if (found := getattr(about, name, ""))), "")
+        key = next(
+            (found for name in ("run_id", "workflow", "queue", "name") if (found := getattr(about, name, ""))), ""
+        )
         return await connection.ask(partition, key, command, what, timeout)
 
 
@@ -258,14 +267,14 @@ class Commands:
 
 
 class _Handle(Protocol):
-    """What the commands of a run need of its handle."""
+    """What the commands of a run need of its handle. `carry_out`: asks, and gives what was done."""
 
     @property
     def run_id(self) -> str: ...
 
-    async def ask(self, made: Callable[[], Command], what: str) -> str: ...
+    async def accepted(self, timeout: float | None = None) -> str: ...
 
-    def value_bytes(self) -> int: ...
+    async def carry_out(self, command: Command, what: str) -> str: ...
 
 
 class RunCommands:
@@ -274,22 +283,32 @@ class RunCommands:
 
     async def pause(self: _Handle, reason: str = "") -> str:
         """What runs goes on, nothing more of the run is decided or begun."""
-        return await self.ask(lambda: pause_of(run_id=self.run_id, reason=reason), "the pause")
+        await self.accepted()
+        return await self.carry_out(pause_of(run_id=self.run_id, reason=reason), "the pause of")
 
     async def resume(self: _Handle, reason: str = "") -> str:
         """Ends a pause of this run."""
-        return await self.ask(lambda: resume_of(run_id=self.run_id, reason=reason), "the resume")
+        await self.accepted()
+        return await self.carry_out(resume_of(run_id=self.run_id, reason=reason), "the resume of")
 
     async def signal(self: _Handle, name: str, payload: object = None) -> str:
         """Delivers a signal to the tasks that wait for it, now or later. `payload`: what JSON can hold."""
-        made = lambda: signal_of(self.run_id, name, payload, most=self.value_bytes())  # noqa: E731
-        return await self.ask(made, f"the signal {name!r} to")
+        await self.accepted()
+        return await self.carry_out(signal_of(self.run_id, name, payload), f"the signal {name!r} to")
+
+    async def rerun(self: _Handle, tasks: Sequence[str] | None = None, reason: str = "") -> str:
+        """Runs tasks again with all their descendants; without any, all that failed, were cancelled, or were skipped
+        because of that. The run may go on or have ended; `wait()` then waits for its new end."""
+        await self.accepted()
+        return await self.carry_out(rerun_of(self.run_id, tasks, reason), "the rerun of")
 
     async def skip(self: _Handle, task: str, reason: str = "") -> str:
         """Ends an open task as SKIPPED (by_hand)."""
-        return await self.ask(lambda: skip_of(self.run_id, task, reason), f"the skip of {task!r} in")
+        await self.accepted()
+        return await self.carry_out(skip_of(self.run_id, task, reason), f"the skip of {task!r} in")
 
     async def mark_success(self: _Handle, task: str, output: object = None, reason: str = "") -> str:
-        """Ends an open or failed task as SUCCESS with this output."""
-        made = lambda: mark_success_of(self.run_id, task, output, reason, most=self.value_bytes())  # noqa: E731
-        return await self.ask(made, f"the mark of {task!r} in")
+        """Ends an open or failed task as SUCCESS with this output. In a run that has ended it may go on."""
+        await self.accepted()
+        command = mark_success_of(self.run_id, task, output, reason)
+        return await self.carry_out(command, f"the mark of {task!r} in")

@@ -131,6 +131,9 @@ class RunEvent:
     actor: str = ""
     label: str = ""
     epoch: int = 0
+    waits_for: str = ""  # WAITING: the signal's name, the topic, the id of the run, the limit
+    instances: int = 0  # of a mapped task that was expanded
+    generation: int = 0  # how often the task was begun by hand again
 
     @classmethod
     def of(cls, record: Progress) -> RunEvent:
@@ -156,6 +159,9 @@ class RunEvent:
             record.actor,
             record.label,
             record.log.epoch,
+            record.waits_for,
+            record.instances,
+            record.generation,
         )
 
     @property
@@ -171,8 +177,11 @@ class RunEvent:
 
 @dataclass(slots=True)
 class TaskView:
-    """A task of a run as of the last event. `attempts` counts those that have begun or were queued.
+    """A task of a run as of the last event. `attempts` counts those that have begun or were queued, since the task was
+    begun by hand the last time (`generation` counts that).
 
+    actor: who ended it by hand, or answered what it waited for
+    waits_for: what it waits for while it is WAITING; instances: of a mapped task that was expanded
     value: the output as the record has it: a `StoredValue` where it lies in the payloads topic
     fetch: what reads such a value when `output` is asked for (set by the client that blocks)
     """
@@ -188,6 +197,10 @@ class TaskView:
     started_ms: int = 0
     finished_ms: int = 0
     due_ms: int = 0
+    waits_for: str = ""
+    instances: int = 0
+    generation: int = 0
+    actor: str = ""
     fetch: Callable[[StoredValue], Any] | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -199,19 +212,27 @@ class TaskView:
         return self.value
 
     def apply(self, event: RunEvent) -> None:
+        if event.generation > self.generation:  # begun again: what the last time came to is over
+            self.generation, self.attempts, self.value, self.error, self.reason = event.generation, 0, None, None, ""
+            self.queued_ms, self.started_ms, self.finished_ms, self.instances = 0, 0, 0, 0
         self.state = event.state
         self.attempts = max(self.attempts, event.attempt)
+        self.waits_for, self.due_ms, self.actor = event.waits_for, event.due_ms, event.actor
+        self.instances = event.instances or self.instances
         if event.worker:
             self.worker = event.worker
         match event.state:
+            case "WAITING":
+                self.queued_ms = self.queued_ms or event.time_ms
+                self.reason = event.reason
             case "QUEUED":
                 self.queued_ms, self.started_ms, self.finished_ms = event.time_ms, 0, 0
                 self.worker = event.worker
-                self.reason, self.error, self.due_ms = event.reason, event.error, event.due_ms  # set by a rejection
+                self.reason, self.error = event.reason, event.error  # set by a rejection
             case "RUNNING":
                 self.started_ms = event.started_ms or event.time_ms
             case "RETRYING":
-                self.error, self.reason, self.due_ms = event.error, event.reason, event.due_ms
+                self.error, self.reason = event.error, event.reason
             case "SUCCESS":
                 self.value, self.error, self.reason = event.output, None, ""
             case _:
@@ -237,6 +258,7 @@ class RunState:
     epoch: int = 0  # of the owner that wrote the newest event
     accepted: bool = False
     refused: str | None = None
+    actor: str = ""  # who asked for the state that it is in
     tasks: dict[str, TaskView] = field(default_factory=dict)
 
     @property
@@ -271,12 +293,11 @@ class RunState:
             task = self.tasks.get(event.task_id)
             if task is None:
                 task = self.tasks[event.task_id] = TaskView(event.task_id)
+            if event.instances and event.state == "RUNNING" and task.instances:
+                for number in range(task.instances):  # begun again: the instances of the last time are no more
+                    self.tasks.pop(f"{task.id}[{number}]", None)
             task.apply(event)
-        elif event.type.startswith("run."):
-            if event.state:
-                self.state = event.state
-            if event.reason:
-                self.reason = event.reason
-            if event.state in ENDED:
-                self.finished_ms = event.time_ms
+        elif event.type.startswith("run.") and event.state:
+            self.state, self.reason, self.actor = event.state, event.reason, event.actor
+            self.finished_ms = event.time_ms if event.state in ENDED else 0  # it may have been begun again
         return True

@@ -30,7 +30,7 @@ from .client_reading import open_reader, read, stretches
 
 Sink = Callable[[RunEvent | ClientError], None]
 
-_ANSWERS = ("run.accepted", "run.refused", "workflow.", "command.")
+_ANSWERS = ("run.accepted", "run.refused", "run.paused", "run.running", "run.pending", "workflow.", "command.")
 _POLL_MS = 500
 # Clocks differ: a run id made by a client whose clock is ahead lies before its time in the topic. First this, then
 # a quarter of an hour, then the whole partition.
@@ -154,7 +154,8 @@ class ProgressFeed:
 
 
 async def read_run(settings: Settings, topic: str, run_id: str) -> AsyncIterator[RunEvent]:
-    """The records of one run that lie on the topic now, from its first. Ends at the run's end or at the topic's end.
+    """The records of one run that lie on the topic now, from its first. Ends at the topic's end as of now: a run
+    that has ended may have been begun again.
 
     Seeks to the time in the run id on its partition; where the first record found is not position 1, it looks earlier
     once more and then from the start of the partition. Raises run_ids.InvalidId.
@@ -178,7 +179,5 @@ async def read_run(settings: Settings, topic: str, run_id: str) -> AsyncIterator
                 continue  # somebody else's start under the same id
             begun = True
             yield event
-            if event.ends_run and event.position:
-                return
         if begun:
             return

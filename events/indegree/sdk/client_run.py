@@ -15,6 +15,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
+from indegree.v1.trigger_pb2 import Command
+
+from .client_commands import RunCommands, done
 from .client_errors import ClientError, ProgressGap, Refused, RunNotFound
 from .client_events import RunEvent, RunState, StoredValue, TaskView
 from .client_progress import Sink
@@ -31,10 +34,12 @@ class Link(Protocol):
 
     async def cancel_run(self, run_id: str, reason: str) -> None: ...
 
+    async def command(self, command: Command, what: str) -> RunEvent: ...
+
     async def fetch(self, value: StoredValue) -> Any: ...
 
 
-class AsyncRun:
+class AsyncRun(RunCommands):
     """One run. Made by `AsyncClient.start`, `start_many` and `run`."""
 
     def __init__(self, link: Link, run_id: str = "", workflow: str = "", request_id: str = "") -> None:
@@ -65,7 +70,7 @@ class AsyncRun:
 
     @property
     def state(self) -> str:
-        """PENDING, RUNNING, SUCCESS, FAILED or CANCELLED, as of the last record that has arrived."""
+        """PENDING, RUNNING, PAUSED, SUCCESS, FAILED or CANCELLED, as of the last record that has arrived."""
         return self._view.state
 
     @property
@@ -139,7 +144,7 @@ class AsyncRun:
                     if event.position > last:
                         last = self._next(last, event)
                         yield event
-                        if event.ends_run:
+                        if event.ends_run and last >= self._view.position:
                             return
             while not (self._view.ended and last >= self._view.position):
                 item = await queue.get()
@@ -158,6 +163,14 @@ class AsyncRun:
         """
         await self.accepted()
         await self._link.cancel_run(self.run_id, reason)
+
+    async def carry_out(self, command: Command, what: str) -> str:
+        """Sends a command about this run; gives what it did. A run that had ended is watched again: it may go on."""
+        ended = self._view.ended
+        answer = await self._link.command(command, f"{what} run {self.run_id}")
+        if ended:
+            await self.catch_up(must_exist=False)
+        return done(answer)
 
     # -- for the client
 

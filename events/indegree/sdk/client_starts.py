@@ -48,6 +48,7 @@ class Wanted:
     actor: str
     partitions: int
     max_params_bytes: int
+    not_before_ms: int = 0  # milliseconds since the epoch; 0: at once
 
     def plan(
         self,
@@ -60,7 +61,7 @@ class Wanted:
     ) -> Planned:
         """One start, with a `run_id` of ours or an `idempotency_key`. `place`: what the parameters are called in an
         error. Raises InvalidStart, run_ids.InvalidId."""
-        start = Start(params=self._params(params, place), request_id=request_id)
+        start = Start(params=self._params(params, place), request_id=request_id, not_before_ms=self.not_before_ms)
         try:
             start.workflow, start.version, start.label, start.actor = (
                 self.workflow,

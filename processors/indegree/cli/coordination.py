@@ -5,7 +5,8 @@ Why: a live view names the owner, `show` asks its page, `doctor` compares.
 How: one fresh reading with a short limit; gRPC is imported only here and only when asked for. An owner's address stands
 in its member's card; its page is asked over HTTP with a short limit too.
 
-It must never write to etcd, and never be needed for a command that can do without it: `try_membership` gives None.
+It must never write to etcd but to end a quarantine (`lift`), and never be needed for a command that can do without it:
+`try_membership` gives None.
 """
 
 from __future__ import annotations
@@ -18,23 +19,40 @@ from typing import TYPE_CHECKING, Any
 from indegree.events.settings import Settings
 
 if TYPE_CHECKING:
+    from indegree.ownership.etcd import Etcd
     from indegree.ownership.membership import Membership
 
 
 async def read_membership(settings: Settings, timeout_s: float = 3.0) -> Membership:
     """A fresh reading. Raises ownership.errors.EtcdError, whose message names the address and the way out."""
-    from indegree.ownership.etcd import Etcd, Tls
     from indegree.ownership.membership import Membership
+
+    etcd = _connect(settings, timeout_s)
+    try:
+        return await Membership.read(etcd, settings.cluster, timeout_s=timeout_s)
+    finally:
+        await etcd.close()
+
+
+async def lift(settings: Settings, partition: int, timeout_s: float = 3.0) -> bool:
+    """Ends the quarantine of a partition; False: it was in none. Raises ownership.errors.EtcdError."""
+    from indegree.ownership.membership import lift_quarantine
+
+    etcd = _connect(settings, timeout_s)
+    try:
+        return await lift_quarantine(etcd, settings.cluster, partition)
+    finally:
+        await etcd.close()
+
+
+def _connect(settings: Settings, timeout_s: float) -> Etcd:
+    from indegree.ownership.etcd import Etcd, Tls
 
     there = settings.etcd
     tls = None
     if there.cafile or there.certfile:
         tls = Tls(there.cafile or None, there.certfile or None, there.keyfile or None)
-    etcd = Etcd(there.endpoints, timeout_s=timeout_s, user=there.username, password=there.password, tls=tls)
-    try:
-        return await Membership.read(etcd, settings.cluster, timeout_s=timeout_s)
-    finally:
-        await etcd.close()
+    return Etcd(there.endpoints, timeout_s=timeout_s, user=there.username, password=there.password, tls=tls)
 
 
 async def try_membership(settings: Settings, timeout_s: float = 1.0) -> Membership | None:

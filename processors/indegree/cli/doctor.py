@@ -236,10 +236,7 @@ async def _engines(picture: Picture) -> None:
         out = "wait a few seconds after a start or a crash; else look at the engines' logs"
         picture.say("engines", Grade.BAD, f"partitions without an owner: {ranges(missing)}", out)
     for number, why in sorted(seen.quarantined.items()):
-        out = (
-            "repair what it names, then delete that key of etcd: /indegree/"
-            + f"{picture.settings.cluster}/quarantine/{number}"
-        )
+        out = f"repair what it names, then give it back to the engines: `indegree partitions lift {number}`"
         picture.say(
             "engines",
             Grade.BAD,

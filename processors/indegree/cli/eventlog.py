@@ -1,6 +1,6 @@
 """Reads a partition's event log from the outside: frames in force, from any time.
 
-Why: `logs`, `replay` and `workflow rollback` look into the past without owning anything, and whether a frame counts is
+Why: `logs`, `replay` and `backfill --wait` look into the past without owning anything, and whether a frame counts is
 not for them to guess.
 
 How: each frame names the offset, epoch and seq where a recovery may begin (`recover_from`). So a reader that wants to

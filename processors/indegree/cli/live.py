@@ -28,9 +28,11 @@ from rich.text import Text
 from indegree.events.graph import Graph
 from indegree.sdk.client_events import TASK_ENDED, RunEvent, RunState, TaskView
 
+from .instances import Instances, mapped_of, shown
 from .output import clock, short, span, state_text
 from .states import STATE_STYLES
 from .tables import cut, folded
+from .telling import by_hand, waiting
 from .terminal import restore, without_echo_of_keys
 
 GLYPHS = {
@@ -48,7 +50,7 @@ GLYPHS = {
 _BAR_ORDER = ("SUCCESS", "SKIPPED", "FAILED", "CANCELLED", "RUNNING", "RETRYING", "QUEUED", "WAITING", "PENDING")
 # Only what has ended is drawn full, so that a bar can be read without colour.
 _BAR_GLYPHS = {"RUNNING": "▒", "RETRYING": "▒", "QUEUED": "░", "WAITING": "░", "PENDING": "·"}
-_NUMBERED = re.compile(r"[_.\-]*(?:ID|id)?\d+$")
+_NUMBERED = re.compile(r"[_.\-]*(?:ID|id)?\d+$|\[\d+\]$")
 _FRAME_ROWS = 8  # title, totals, notes: what a picture needs beside its rows
 _LINE_WIDTH = 28
 _STATE_WIDTH = 9
@@ -116,6 +118,9 @@ class RunView:
         self._echo: list[Any] | None = None  # the terminal's attributes as they were
         self._groups: dict[tuple[int, str], _Group] = {}
         self._counts: dict[str, int] = {}
+        self._maps: dict[str, Instances] = {}
+        self._heard: list[str] = []  # tasks that are neither in the graph nor instances of a mapped one
+        self._total = graph.n if graph is not None else 0
         self._now_ms = 0
         self._heard_at = time.monotonic()
         if graph is not None:
@@ -139,6 +144,8 @@ class RunView:
         if event.position == 1:
             self.status = ""
         self._now_ms, self._heard_at = max(self._now_ms, event.time_ms), time.monotonic()
+        if event.instances and event.state == "RUNNING":
+            self._expanded(event.task_id, event.instances)
         if event.task_id:
             self._count(self.state.tasks[event.task_id], before, attempts, new=task is None)
             self._remember_why(event, attempts)
@@ -178,7 +185,7 @@ class RunView:
     def _group(self, task_id: str) -> _Group:
         depth = 0
         if self.graph is not None:
-            place = self.graph.index.get(task_id)
+            place = self.graph.index.get(mapped_of(task_id) or task_id)
             depth = self.graph.depth[place] if place is not None else 0
         key = (depth, name_of(task_id))
         group = self._groups.get(key)
@@ -188,9 +195,14 @@ class RunView:
 
     def _count(self, task: TaskView, before: str, attempts: int, *, new: bool) -> None:
         group = self._group(task.id)
-        known = self.graph is not None and task.id in self.graph.index
+        base = mapped_of(task.id)
+        known = base in self._maps if base else self.graph is not None and task.id in self.graph.index
+        if base in self._maps:
+            self._maps[base].count(task.id, "" if new else before, task.state)
         if new and not known:
             group.size += 1
+            self._total += 1
+            self._heard.append(task.id)
         else:
             for counts in (group.counts, self._counts):
                 counts[before] = counts.get(before, 0) - 1
@@ -201,12 +213,34 @@ class RunView:
             group.ended += 1
             if task.started_ms:
                 group.busy_ms += max(0, task.finished_ms - task.started_ms)
+        elif before in TASK_ENDED and task.state not in TASK_ENDED:  # begun again by hand
+            group.ended -= 1
+
+    def _expanded(self, task_id: str, total: int) -> None:
+        """A mapped task has so many instances now; where it had others, those are no more."""
+        group = self._group(f"{task_id}[0]")
+        old = self._maps.get(task_id)
+        changes = {"PENDING": total}
+        if old is not None:
+            group.size -= old.total
+            group.ended -= sum(old.counts.get(state, 0) for state in TASK_ENDED)
+            self._total -= old.total
+            changes["PENDING"] -= old.total - old.known
+            for state, count in old.counts.items():
+                changes[state] = changes.get(state, 0) - count
+        group.size += total
+        self._total += total
+        for counts in (group.counts, self._counts):
+            for state, count in changes.items():
+                counts[state] = counts.get(state, 0) + count
+        self._maps[task_id] = Instances(total)
 
     # -- the run as numbers
 
     @property
     def total(self) -> int:
-        return self.graph.n if self.graph is not None else len(self.state.tasks)
+        """Tasks, instances of mapped ones among them."""
+        return self._total
 
     @property
     def ended(self) -> int:
@@ -254,7 +288,8 @@ class RunView:
     def draw(self, height: int = 200, width: int = 100) -> RenderableType:
         """The picture, at most `height` lines of `width` columns."""
         room = max(4, height - _FRAME_ROWS - len(self.notes))
-        rows = self._tasks(width) if self.total <= room else []
+        folded = sum(found.total for found in self._maps.values() if found.folded)
+        rows = self._tasks(width) if self.total - folded <= room else []
         parts: list[RenderableType] = [*self._head(width), Text("")]
         if rows and len(rows) <= room:  # a long name may take two lines
             parts += rows
@@ -275,18 +310,19 @@ class RunView:
         lines = [Text.assemble(name, "  ", rest, no_wrap=True)]
         if lines[0].cell_len > width:
             lines = [name, rest]
-        if state.reason:
+        why = ", ".join(filter(None, (state.reason, by_hand(state))))
+        if why:
             style = "red" if state.state == "FAILED" else "dim"
             room = width - lines[-1].cell_len - 2
-            if room >= min(cell_len(state.reason), 24):
-                lines[-1].append("  " + cut(short(state.reason, 80), room), style=style)
+            if room >= min(cell_len(why), 24):
+                lines[-1].append("  " + cut(short(why, 80), room), style=style)
             else:
-                lines.append(Text(cut(short(state.reason, 200), width), style=style, no_wrap=True))
+                lines.append(Text(cut(short(why, 200), width), style=style, no_wrap=True))
         return lines
 
     def _totals(self, width: int) -> list[Text]:
         done = Text(f"{self.ended}/{self.total} tasks", style="bold", no_wrap=True)
-        for state in ("RUNNING", "QUEUED", "RETRYING", "FAILED", "SKIPPED", "CANCELLED"):
+        for state in ("RUNNING", "QUEUED", "WAITING", "RETRYING", "FAILED", "SKIPPED", "CANCELLED"):
             if count := self._counts.get(state, 0):
                 done.append("  ")
                 done.append(f"{GLYPHS[state]} {count} {state.lower()}", style=STATE_STYLES[state])
@@ -302,16 +338,18 @@ class RunView:
                 lines.append(text)
         quiet_s = self.quiet_s
         stuck = self._counts.get("QUEUED", 0) and not self._counts.get("RUNNING", 0) and not self.state.ended
+        stuck = stuck and self.state.state != "PAUSED"
         if stuck and quiet_s > _QUIET_S and not self.status:
             words = f"no news for {quiet_s:.0f} s: `indegree doctor` says why"
             lines.append(Text(cut(words, width), style="bold magenta", no_wrap=True))
         return lines
 
     def _ordered(self) -> Sequence[str]:
+        """The tasks that get a line; see instances.py for mapped ones."""
         if self.graph is None:
-            return list(self.state.tasks)
+            return shown(self._heard, self._maps)
         known = [self.graph.ids[place] for place in sorted(self.graph.order, key=lambda p: (self.graph.depth[p], p))]  # type: ignore[union-attr]
-        return known + [task_id for task_id in self.state.tasks if task_id not in self.graph.index]
+        return shown(known + self._heard, self._maps)
 
     def _tasks(self, width: int) -> list[Text]:
         """A line a task: mark, whole name, state, time; then, as far as there is room, its time line and a remark."""
@@ -354,7 +392,12 @@ class RunView:
         return ""
 
     def _remark(self, task: TaskView) -> str:
+        found = self._maps.get(task.id)
+        if found is not None and (found.folded or task.state == "RUNNING"):
+            return found.words()
         match task.state:
+            case "WAITING":
+                return waiting(task)
             case "FAILED" | "RETRYING":
                 why = short(str(task.error) if task.error else task.reason, 120)
                 return f"{task.reason}: {why}" if task.reason not in ("", "error", why) else why
@@ -362,7 +405,9 @@ class RunView:
                 times = self._rejected.get(task.id, 0)
                 return f"rejected{f' {times} times' if times > 1 else ''}: {short(task.error.message, 120)}"
             case "SKIPPED" | "CANCELLED":
-                return task.reason
+                return ", ".join(filter(None, (task.reason, by_hand(task))))
+            case "SUCCESS" if task.actor:
+                return by_hand(task)
             case _:
                 why = self._again.get(task.id, "") if task.attempts > 1 else ""
                 return f"after {why}" if why else task.worker

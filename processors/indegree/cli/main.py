@@ -26,9 +26,10 @@ from .session import IndegreeGroup, Session
 SECTIONS = {
     "Try it on this machine": ["run", "stack"],
     "Serve": ["engine", "worker"],
-    "Runs": ["trigger", "follow", "show", "runs", "logs", "cancel", "replay"],
+    "Runs": ["trigger", "follow", "show", "runs", "logs", "replay"],
+    "Steer": ["cancel", "pause", "resume", "rerun", "signal", "skip", "mark", "backfill"],
     "Definitions": ["workflow"],
-    "Look after it": ["doctor", "topics", "dead-letters"],
+    "Look after it": ["doctor", "topics", "triggers", "dead-letters", "pools", "partitions"],
 }
 
 # Where each command lives, and its line in the help: nothing of it is imported before it is used.
@@ -43,10 +44,20 @@ COMMANDS = {
     "runs": ("runs", "The latest runs."),
     "logs": ("logs", "What the tasks of a run printed."),
     "cancel": ("runs", "End a run: nothing more starts, what runs is stopped."),
+    "pause": ("steering", "Pause a run, a workflow or a queue."),
+    "resume": ("steering", "End a pause."),
+    "rerun": ("steering", "Run tasks of a run again, with all that depend on them."),
+    "signal": ("steering", "Tell a run what it waits for; approve it."),
+    "skip": ("steering", "End an open task as SKIPPED."),
+    "mark": ("steering", "Mark a task as SUCCESS: its work was done by hand."),
+    "backfill": ("backfill", "Run a cron workflow for times that have passed."),
     "replay": ("replay", "Rebuild a run or a partition from the event log."),
     "workflow": ("workflow", "Check, format, deploy and compare definitions."),
     "doctor": ("doctor", "Check everything and say what to do."),
     "topics": ("topics", "The topics of the cluster; make those missing."),
+    "pools": ("pools", "Limits on tasks that workflows share."),
+    "partitions": ("partitions", "Who owns which partition; end a quarantine."),
+    "triggers": ("triggers", "Where topics' intakes stand; audit what records started."),
     "dead-letters": ("topics", "Records that were refused for good, and why."),
 }
 

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import click
@@ -38,6 +39,8 @@ def _start_options(command: Any) -> Any:
             click.option("--idempotency-key", "key", metavar="KEY", help="The same key again is the same run."),
             click.option("--version", "version", default="", metavar="HASH", help="Run this version."),
             click.option("--label", default="", help="Run the version with this label."),
+            click.option("--at", metavar="TIME", help="Begin then, not now: 2026-11-25T06:30:00+01:00."),
+            click.option("--delay", metavar="DURATION", help="Begin after 90s, 10m, 2h."),
         ]
     ):
         command = option(command)
@@ -57,6 +60,8 @@ def trigger(
     key: str | None,
     version: str,
     label: str,
+    at: str | None,
+    delay: str | None,
     follow: bool,
     wait: bool,
     timeout: float | None,
@@ -66,10 +71,14 @@ def trigger(
     \b
       indegree trigger orders -p region=eu --follow
       indegree trigger orders --params batch.json --idempotency-key batch-7
+      indegree trigger nightly --at 2026-11-26T02:00:00+01:00
     """
+    from .times import later
+
     now = session()
-    with _goes_on(now):
-        return now.run(_trigger(now, workflow, pairs, source, key, version, label, follow, wait, timeout))
+    begins = later(at, delay, int(time.time() * 1000))
+    with goes_on(now):
+        return now.run(_trigger(now, workflow, pairs, source, key, version, label, begins, follow, wait, timeout))
 
 
 async def _trigger(
@@ -80,6 +89,7 @@ async def _trigger(
     key: str | None,
     version: str,
     label: str,
+    begins: datetime | None,
     follow: bool,
     wait: bool,
     timeout: float | None,
@@ -91,7 +101,7 @@ async def _trigger(
         wanted = client.catalog.resolve(workflow, version, label)
         definition = client.catalog.definition(wanted) if wanted else None
         params = read_params(pairs, source, definition)
-        run = await client.start(workflow, params, idempotency_key=key, version=version, label=label)
+        run = await client.start(workflow, params, idempotency_key=key, version=version, label=label, not_before=begins)
         now.run_id = run.run_id  # ours at once; with an idempotency key the engine says which run it is
         people = not now.out.json_lines
         if people and run.run_id:
@@ -135,7 +145,7 @@ async def _tell_waiting(now: Session, begun: float) -> None:
 
 
 @contextlib.contextmanager
-def _goes_on(now: Session) -> Iterator[None]:
+def goes_on(now: Session) -> Iterator[None]:
     """Ctrl-C while somebody looks on: says that only the looking has ended, and how to look again."""
     try:
         yield
@@ -165,7 +175,7 @@ def follow(run_id: str | None, everything: bool, position: int, timeout: float |
     if run_id is None:
         return now.run(_follow_all(now, timeout))
     check_beginning(run_id)
-    with _goes_on(now):
+    with goes_on(now):
         return now.run(_follow(now, run_id, position, timeout))
 
 
@@ -246,7 +256,7 @@ def show(run_id: str, history: bool) -> int:
     "--state",
     default="",
     help="Only in this state.",
-    type=click.Choice(["", *BY_STATE, "RUNNING", "REFUSED"]),
+    type=click.Choice(["", *BY_STATE, "PENDING", "RUNNING", "PAUSED", "REFUSED"]),
     metavar="STATE",
 )
 @click.option("--limit", type=int, default=20, show_default=True, help="At most so many.")

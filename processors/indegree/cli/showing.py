@@ -29,12 +29,13 @@ from indegree.sdk.client_reading import open_reader, stretches
 
 from .coordination import ask_owner, owner_of, page_of, try_membership
 from .exits import Exit
+from .instances import count_all, shown
 from .last_lines import last_lines
 from .output import clock, moment, short, span
 from .prefixes import check_beginning, whole_run_id
 from .session import Session
 from .stored import beginnings, brief, plain, read_all
-from .telling import told
+from .telling import by_hand, told, waiting
 from .unserved import unserved
 from .watching import MOST_FAILED, event_json, tell_failed
 
@@ -124,6 +125,7 @@ def _show_json(
         "version": state.version,
         "state": "REFUSED" if state.refused is not None else state.state,
         "reason": state.reason,
+        "actor": state.actor,
         "position": state.position,
         "started_ms": state.started_ms,
         "finished_ms": state.finished_ms,
@@ -141,7 +143,17 @@ def _show_json(
 
 def _task_json(task: TaskView) -> dict[str, Any]:
     out: dict[str, Any] = {"id": task.id, "state": task.state, "attempts": task.attempts}
-    for name in ("reason", "worker", "queued_ms", "started_ms", "finished_ms", "due_ms"):
+    for name in (
+        "reason",
+        "worker",
+        "queued_ms",
+        "started_ms",
+        "finished_ms",
+        "due_ms",
+        "waits_for",
+        "instances",
+        "actor",
+    ):
         if value := getattr(task, name):
             out[name] = value
     if task.output is not None:
@@ -164,8 +176,8 @@ def _show_text(
     out = now.out
     refused = state.refused is not None
     out.line(f"{state.workflow}  {state.run_id}  {'REFUSED' if refused else state.state}", "bold")
-    if state.reason:
-        out.line(f"reason    {state.reason}")
+    if why := ", ".join(filter(None, (state.reason, by_hand(state)))):
+        out.line(f"reason    {why}")
     if state.version:
         out.line(f"version   {state.version[:12]}")
     if state.started_ms:
@@ -176,7 +188,8 @@ def _show_text(
     out.line(f"partition {partition}" + (f", owned by {owner}" if owner else "") + f", epoch {state.epoch}")
     if state.tasks:
         out.line()
-        tasks = list(state.tasks.values())
+        maps = count_all(state.tasks)
+        tasks = [state.tasks[name] for name in shown(state.tasks, maps)]
         out.table(
             ["task", "state", "took", "attempts", "output or reason", "started", "worker"],
             [
@@ -185,7 +198,9 @@ def _show_text(
                     task.state,
                     span(task.finished_ms - task.started_ms) if task.started_ms and task.finished_ms else "",
                     task.attempts or "",
-                    stored.get(task.id) or _outcome(task),
+                    maps[task.id].words()
+                    if task.id in maps and maps[task.id].folded
+                    else stored.get(task.id) or _outcome(task),
                     clock(task.started_ms),
                     task.worker,
                 ]
@@ -212,9 +227,10 @@ def _show_text(
 def _outcome(task: TaskView) -> str:
     if task.error is not None and task.state in ("FAILED", "RETRYING", "QUEUED"):
         return short(str(task.error), 70)
-    if task.output is not None:
-        return brief(task.output, 70)
-    return task.reason
+    if task.state == "WAITING":
+        return waiting(task)
+    said = brief(task.output, 70) if task.output is not None else task.reason
+    return ", ".join(filter(None, (said, by_hand(task))))
 
 
 @dataclass(slots=True)
@@ -261,6 +277,7 @@ async def list_runs(now: Session, *, workflow: str, state: str, limit: int, sinc
                     "workflow": run.event.workflow,
                     "state": run.state,
                     "reason": run.event.reason if run.kind else "",
+                    "actor": run.event.actor,
                     "started_ms": run.started_ms,
                     "finished_ms": run.finished_ms,
                 }
@@ -276,7 +293,7 @@ async def list_runs(now: Session, *, workflow: str, state: str, limit: int, sinc
                     run.state,
                     run.event.workflow,
                     span(run.finished_ms - run.started_ms) if run.finished_ms else "",
-                    short(run.event.reason, 60) if run.kind else "",
+                    _why(run),
                     moment(run.started_ms),
                 ]
                 for run in rows
@@ -285,6 +302,11 @@ async def list_runs(now: Session, *, workflow: str, state: str, limit: int, sinc
             text=("reason",),
         )
     return Exit.SUCCESS
+
+
+def _why(run: _Found) -> str:
+    who = f"by {run.event.actor}" if run.event.actor and run.state in ("PAUSED", "CANCELLED") else ""
+    return ", ".join(filter(None, (short(run.event.reason, 60), who))) if run.kind else ""
 
 
 async def _recent(now: Session, workflow: str, state: str, limit: int, since_ms: int | None) -> list[_Found]:
@@ -331,7 +353,7 @@ async def _read_back(
     for key, run in earlier.items():
         later = found.setdefault(key, run)
         if not later.kind:  # only tasks were met later: the run was under way
-            later.kind, later.value = ("run.running", run.value) if run.kind else ("", later.value)
+            later.kind, later.value = (run.kind, run.value) if run.kind else ("", later.value)
 
 
 def _fits(run: _Found, workflow: str, state: str) -> bool:

@@ -7,6 +7,7 @@ STATE_STYLES = {
     "WAITING": "magenta",
     "QUEUED": "cyan",
     "RUNNING": "bold yellow",
+    "PAUSED": "bold magenta",
     "RETRYING": "magenta",
     "SUCCESS": "green",
     "FAILED": "bold red",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from indegree.sdk.client_events import RunEvent
+from indegree.sdk.client_events import RunEvent, RunState, TaskView
 
 from .output import clock, short, span
 from .stored import brief
@@ -27,8 +27,14 @@ def plain_line(event: RunEvent) -> str:
     if event.started_ms and event.finished_ms:
         parts.append(span(event.finished_ms - event.started_ms))
     why = str(event.error) if event.error is not None else ""
-    if event.reason and not (why and (event.reason == "error" or why.startswith(event.reason))):
+    if event.state == "WAITING":
+        parts.append(waiting(event))
+    elif event.reason and not (why and (event.reason == "error" or why.startswith(event.reason))):
         parts.append(event.reason)
+    if event.instances and event.state == "RUNNING":
+        parts.append(f"{event.instances} instances")
+    if who := by_hand(event):
+        parts.append(who)
     if why:
         parts.append(short(why, 120))
     elif event.output is not None:
@@ -36,6 +42,33 @@ def plain_line(event: RunEvent) -> str:
     elif event.worker and event.state in ("QUEUED", "RUNNING"):
         parts.append(event.worker)
     return "  ".join(parts).rstrip()
+
+
+def waiting(what: RunEvent | TaskView) -> str:
+    """What a task waits for, and how long at most."""
+    name = what.waits_for
+    match what.reason:
+        case "delay" | "until" if what.due_ms and what.reason == "delay":
+            return f"waits until {clock(what.due_ms)}"
+        case "signal":
+            words = f"waits for signal {name}"
+        case "kafka":
+            words = f"waits for a record of {name}"
+        case "run" | "workflow":
+            words = f"waits for run {name}" if name else "waits for a run"
+        case "pool" | "rate":
+            words = f"waits for a place in {name}"
+        case reason:
+            words = f"waits for {name or reason}"
+    return words + (f", until {clock(what.due_ms)} at most" if what.due_ms else "")
+
+
+def by_hand(what: RunEvent | TaskView | RunState) -> str:
+    """Who did it, where a person did; that a run was started by somebody is no such thing."""
+    about_run = isinstance(what, RunState) or (isinstance(what, RunEvent) and not what.task_id)
+    if about_run and what.state not in ("PAUSED", "CANCELLED"):
+        return ""
+    return f"by {what.actor}" if what.actor else ""
 
 
 class Teller:

@@ -53,6 +53,9 @@ def event_json(event: RunEvent) -> dict[str, Any]:
         "actor": event.actor,
         "label": event.label,
         "epoch": event.epoch,
+        "waits_for": event.waits_for,
+        "instances": event.instances,
+        "generation": event.generation,
     }
     out = {name: value for name, value in out.items() if value not in ("", 0)}
     if event.output is not None:

@@ -3,34 +3,29 @@
 Why: a definition is data with a version; people write it, read it back, and want to know what changed.
 
 How: files and modules are loaded by targets.py; what is deployed is read from the workflows topic (the client's
-catalog). Deploy, activate and rollback are commands that the owner of the name's partition judges.
+catalog). Deploy, activate and rollback are commands that the owner of the name's partition judges. `history` and `diff`
+stand in versions.py.
 
 It must never deploy what it cannot read back.
 """
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
 import click
 
-from indegree.events import run_ids
 from indegree.events.definition import Definition
 from indegree.events.durations import format_duration
-from indegree.events.frames import Verdict
-from indegree.events.spelling import did_you_mean, listing
-from indegree.sdk.client_async import AsyncClient, Deployed
-from indegree.sdk.client_errors import InvalidStart
-from indegree.v1.event_pb2 import Event
+from indegree.sdk.client_async import Deployed
 
-from .eventlog import read_log
 from .exits import Exit
 from .output import moment, short
 from .problems import BadTarget
 from .session import IndegreeGroup, Session, session
 from .targets import FILES, load_targets, one_target
+from .versions import diff, history, labels_of, pick, yaml_of
 
 
 @click.group(
@@ -115,13 +110,6 @@ def fmt(target: str, write: bool) -> int:
     return Exit.SUCCESS
 
 
-def yaml_of(definition: Definition) -> str:
-    """The normal form as YAML text."""
-    from indegree.sdk.file_write import normal_yaml
-
-    return normal_yaml(definition)
-
-
 @workflow.command()
 @click.argument("target")
 @click.option("--label", default="", help="A name for this version; it never means other content.")
@@ -177,7 +165,7 @@ async def _list(now: Session) -> int:
                 {
                     "workflow": name,
                     "active": pointer.version if pointer else "",
-                    "label": _labels(client, name, pointer.version) if pointer else "",
+                    "label": labels_of(client, name, pointer.version) if pointer else "",
                     "tasks": len(definition.tasks) if definition else None,
                     "versions": len(versions),
                     "active_since_ms": pointer.time_ms if pointer else 0,
@@ -210,29 +198,6 @@ async def _list(now: Session) -> int:
     return Exit.SUCCESS
 
 
-def _labels(client: AsyncClient, name: str, version: str) -> str:
-    return ", ".join(
-        label
-        for (workflow, label), pointer in client.catalog.labels.items()
-        if workflow == name and pointer.version == version
-    )
-
-
-def _pick(client: AsyncClient, name: str, version: str = "", label: str = "") -> Definition:
-    """A deployed definition. Raises InvalidStart with the way out."""
-    catalog = client.catalog
-    if name not in catalog.names():
-        known = f"; this cluster has {listing(catalog.names())}" if catalog.names() else "; this cluster has none yet"
-        raise InvalidStart(f"unknown workflow {name!r}{known}{did_you_mean(name, catalog.names())}")
-    wanted = catalog.resolve(name, version, label)
-    if not wanted and not version and not label and catalog.versions(name):
-        wanted = catalog.versions(name)[-1]  # none is active: the one published last
-    definition = catalog.definition(wanted) if wanted else None
-    if definition is None:
-        raise InvalidStart(f"workflow {name!r} has no version {version or label!r}: `indegree workflow history {name}`")
-    return definition
-
-
 @workflow.command()
 @click.argument("name")
 @click.option("--version", default="", metavar="HASH", help="Default: the active one.")
@@ -246,7 +211,7 @@ def show(name: str, version: str, label: str, as_yaml: bool) -> int:
 
 async def _show(now: Session, name: str, version: str, label: str, *, as_yaml: bool) -> int:
     async with now.client() as client:
-        definition = _pick(client, name, version, label)
+        definition = pick(client, name, version, label)
         pointer = client.catalog.active.get(name)
         active = pointer is not None and pointer.version == definition.hash
         if now.out.json_lines:
@@ -284,94 +249,6 @@ def _summary(now: Session, definition: Definition) -> None:
 
 @workflow.command()
 @click.argument("name")
-def history(name: str) -> int:
-    """All versions of a workflow, oldest first."""
-    now = session()
-    return now.run(_history(now, name))
-
-
-async def _history(now: Session, name: str) -> int:
-    async with now.client() as client:
-        _pick(client, name)
-        pointer = client.catalog.active.get(name)
-        rows: list[dict[str, Any]] = []
-        for version in client.catalog.versions(name):
-            definition = client.catalog.definition(version)
-            rows.append(
-                {
-                    "version": version,
-                    "label": _labels(client, name, version),
-                    "active": pointer is not None and pointer.version == version,
-                    "published_ms": client.catalog.published_ms[version],
-                    "tasks": len(definition.tasks) if definition else None,
-                }
-            )
-    if now.out.json_lines:
-        for row in rows:
-            now.out.value(row)
-    else:
-        now.out.table(
-            ["version", "label", "active", "published", "tasks"],
-            [
-                [
-                    str(row["version"])[:12],
-                    row["label"],
-                    "active" if row["active"] else "",
-                    moment(row["published_ms"]),
-                    row["tasks"],
-                ]
-                for row in rows
-            ],
-            whole=("version", "active"),
-            text=("label",),
-        )
-    return Exit.SUCCESS
-
-
-@workflow.command()
-@click.argument("one")
-@click.argument("other")
-def diff(one: str, other: str) -> int:
-    """Compare two definitions. Each is a TARGET, NAME (its active version) or NAME@VERSION (hash or label)."""
-    now = session()
-    return now.run(_diff(now, one, other))
-
-
-async def _diff(now: Session, one: str, other: str) -> int:
-    first, second = await _side(now, one), await _side(now, other)
-    first, second = (Definition.from_canonical(side.canonical()) for side in (first, second))  # parameters in one order
-    lines = list(
-        difflib.unified_diff(yaml_of(first).splitlines(), yaml_of(second).splitlines(), one, other, lineterm="", n=3)
-    )
-    if now.out.json_lines:
-        now.out.value({"one": first.hash, "other": second.hash, "same": first.hash == second.hash, "diff": lines})
-    elif not lines:
-        now.out.note("no difference")
-    else:
-        for line in lines:
-            now.out.line(line, {"+": "green", "-": "red", "@": "cyan"}.get(line[0]))
-    return Exit.SUCCESS
-
-
-def _is_deployed_name(text: str) -> bool:
-    return run_ids.is_id(text) and not Path(text).exists() and not text.endswith((*FILES, ".py"))
-
-
-async def _side(now: Session, text: str) -> Definition:
-    name, at, version = text.partition("@")
-    if at or _is_deployed_name(text):
-        async with now.client() as client:
-            if not at and name not in client.catalog.names():
-                return one_target(text).definition
-            try:
-                return _pick(client, name, version)
-            except InvalidStart:
-                return _pick(client, name, "", version)
-    return one_target(text).definition
-
-
-@workflow.command()
-@click.argument("name")
 @click.argument("version", required=False, default="", metavar="[VERSION]")
 @click.option("--label", default="", help="The version with this label.")
 def activate(name: str, version: str, label: str) -> int:
@@ -391,34 +268,17 @@ async def _activate(now: Session, name: str, version: str, label: str) -> int:
 @workflow.command()
 @click.argument("name")
 def rollback(name: str) -> int:
-    """Make the version active that was active before the present one."""
+    """Make the version active that was active before the present one. Once more: back again."""
     now = session()
     return now.run(_rollback(now, name))
 
 
 async def _rollback(now: Session, name: str) -> int:
     async with now.client() as client:
-        _pick(client, name)
-        pointer = client.catalog.active.get(name)
-        present = pointer.version if pointer is not None else ""
-        before = ""
-        async for version in _activations(now, name, client.partitions):
-            if version != present:
-                before = version
-        if not before:
-            raise InvalidStart(
-                f"the event log knows no version of {name!r} that was active before {present[:12] or 'now'}: choose "
-                f"one with `indegree workflow activate {name} VERSION` (`indegree workflow history {name}`)"
-            )
-        _deployed(now, await client.activate(name, before))
+        pick(client, name)
+        _deployed(now, await client.rollback(name))
     return Exit.SUCCESS
 
 
-async def _activations(now: Session, name: str, partitions: int) -> Any:
-    """The versions of a name in the order in which they became active, from its partition's event log."""
-    partition = run_ids.partition_of_key("workflow", name, "", partitions)
-    async for read in read_log(now.settings, partition):
-        if read.verdict is Verdict.IN_FORCE:
-            for event in read.frame.events:
-                if event.kind == Event.VERSION_ACTIVATED and event.workflow == name:
-                    yield event.version
+workflow.add_command(history)
+workflow.add_command(diff)

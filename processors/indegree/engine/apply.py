@@ -69,7 +69,10 @@ def apply(state: State, event: Event, run_id: str) -> Run | None:
             if ON_SUCCEEDED[run.states[task]] == ILLEGAL:
                 raise IllegalTransition(run_id, run.id_of(task), run.states[task], kind)
             if event.HasField("value"):
-                run.outputs[task] = event.value.json or output_of(run, event.value)
+                output = run.outputs[task] = event.value.json or output_of(run, event.value)
+                if type(output) is bytes:
+                    run.inline_bytes += len(output)
+                    state.inline_bytes += len(output)
             _end(state, run, task, SUCCESS, join.TAKEN)
             run.position += 1
     elif kind == Kind.TASK_QUEUED:
@@ -165,6 +168,7 @@ def _apply_to_run(state: State, run: Run, event: Event, kind: int) -> None:
             if run.left:
                 raise RuntimeError(f"run {run_id} is finished while {run.left} tasks are open: the log is corrupt")
             del state.runs[run_id]
+            state.inline_bytes -= run.inline_bytes
             state.decidable.pop(run_id, None)
             run.timer = 0
             run.position += 1
@@ -493,8 +497,8 @@ def _settle(state: State, run: Run, children: tuple[int, ...], edge: int) -> Non
 
 
 def _decidable(state: State, run: Run, task: int) -> None:
-    if run.ending:
-        return  # all that is open is on the queue already
+    if run.ending or run.states[task] != PENDING:
+        return  # all that is open is on the queue already; or somebody ended the task by hand
     if run.plan.follows and not may_follow(run, task):
         return  # what it follows is neither expanded nor over: then it is looked at again
     pending = run.pending
@@ -530,7 +534,7 @@ def _apply_elsewhere(state: State, event: Event, kind: int) -> None:
             if event.label:
                 state.windows.labels[event.workflow, event.label] = event.version
         case Kind.VERSION_ACTIVATED:
-            state.windows.active[event.workflow] = event.version
+            state.windows.activate(event.workflow, event.version)
         case Kind.OUTBOX_ADDED:
             entry = OutboxEntry(event.target, event.number, event.topic, event.data)
             state.outbox.setdefault(event.target, {})[event.number] = entry

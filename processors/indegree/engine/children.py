@@ -265,5 +265,3 @@ def ended(draft: Draft, builder: Builder, message: PartitionMessage) -> Run | No
 
 
 MESSAGES = {"ended": ended}
-OF_BACKFILL: list[Callable[[Draft, ChildEnded], None]] = []
-"""Who hears of the end of a backfill's run (features.py: backfills.told)."""

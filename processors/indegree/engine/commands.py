@@ -196,22 +196,43 @@ def _deploy(draft: Draft, command: Command, deploy: Deploy, definition: Definiti
     )
     if is_new_label:
         _publish(draft, command, workflow, version, label)
+    _publish(draft, command, workflow, version, label, "deployed")
     if activates:
-        _make_active(draft, command, definition, label)
+        _make_active(draft, command, definition, label, "activated")
 
 
 def _activate(draft: Draft, command: Command, activate: Activate, definition: Definition | None) -> None:
     workflow, version, label = activate.workflow, activate.version, activate.label
-    if not version and label:
+    if activate.rollback:
+        version = draft.state.windows.previous.get(workflow, "")
+        if problem := _no_way_back(draft.state, activate, version):
+            _refuse_deploy(draft, command, workflow, "", "", problem)
+            return
+    elif not version and label:
         version = draft.state.windows.labels.get((workflow, label), "")
     if not version or definition is None or definition.id != workflow or definition.hash != version:
         _refuse_deploy(draft, command, workflow, version, label, unknown(workflow, version, label))
         return
     schedules.record_cron(draft, plan_of(definition))
-    _make_active(draft, command, definition, label)
+    _make_active(draft, command, definition, label, "rolled_back" if activate.rollback else "activated")
 
 
-def _make_active(draft: Draft, command: Command, definition: Definition, label: str) -> None:
+def _no_way_back(state: State, activate: Activate, previous: str) -> str:
+    """Why a rollback is refused; empty where it is not."""
+    workflow = activate.workflow
+    if activate.version or activate.label:
+        return "a rollback names no version and no label: it takes the version that was active before the present one"
+    if workflow not in state.windows.active:
+        return unknown(workflow, "", "")
+    if not previous:
+        return (
+            f"no version of workflow {workflow!r} was active before the present one, "
+            f"{state.windows.active[workflow][:12]}: activate one by its version or label"
+        )
+    return ""
+
+
+def _make_active(draft: Draft, command: Command, definition: Definition, label: str, what: str) -> None:
     """The definition of a version with schedules stands on the log already (`schedules.record_cron`)."""
     workflow, version = definition.id, definition.hash
     draft.emit(
@@ -223,13 +244,15 @@ def _make_active(draft: Draft, command: Command, definition: Definition, label: 
         actor=command.actor,
         request_id=command.request_id,
     )
+    _publish(draft, command, workflow, version, label, what)
     _publish(draft, command, workflow, version, "")  # also what is active already: the topic may say something else
     schedules.activated(draft, plan_of(definition))
 
 
-def _publish(draft: Draft, command: Command, workflow: str, version: str, label: str) -> None:
-    """Tells the workflows topic: with a label that this label stands for the version, without that it is active."""
+def _publish(draft: Draft, command: Command, workflow: str, version: str, label: str, what: str = "") -> None:
+    """Tells the workflows topic: with a label that this label stands for the version, without that it is active; with
+    `what` was done ("deployed", "activated", "rolled_back") a line of the history."""
     pointer = VersionPointer(
-        workflow=workflow, version=version, label=label, actor=command.actor, time_ms=draft.state.time_ms
+        workflow=workflow, version=version, label=label, actor=command.actor, time_ms=draft.state.time_ms, what=what
     )
     draft.send(WORKFLOWS, "workflows", pointer.SerializeToString())

@@ -33,6 +33,7 @@ from indegree.engine.kinds import Kind
 from indegree.engine.limits import Limits
 from indegree.engine.progress import Projection
 from indegree.engine.failing import attempt_failed
+from indegree.engine.past import Reopened
 from indegree.engine.records import Builder, Unbuildable
 from indegree.engine.snapshot import Cursor
 from indegree.engine.starts import decide_start
@@ -182,10 +183,33 @@ class PartitionCore:
             lambda: decide_start(self._draft, self._builder, start, origin, definition),
         )
 
-    def command(self, command: Command, origin: Origin, definition: Definition | None = None) -> None:
-        """A command. `definition`: for what it deploys or activates, or for the start that it forwards."""
+    def needs_run(self, command: Command) -> str:
+        """The id of a run that has ended here, and that this command would have begin again; "" where there is none.
+        Cut, have all frames acknowledged, read it back from the log (past.py) and hand it to `command`."""
+        if command.WhichOneof("command") == "message":
+            if command.message.number <= self.state.received.get(command.message.source, 0):
+                return ""
+            command = command.message.command
+        kind = command.WhichOneof("command")
+        if kind not in ("rerun", "mark_success"):
+            return ""
+        run_id = command.rerun.run_id if kind == "rerun" else command.mark_success.run_id
+        if run_id in self.state.runs or self.state.windows.ended_run(run_id, self.state.time_ms) is None:
+            return ""
+        return run_id
+
+    def command(
+        self,
+        command: Command,
+        origin: Origin,
+        definition: Definition | None = None,
+        reopened: Reopened | None = None,
+    ) -> None:
+        """A command. `definition`: for what it deploys or activates, or for the start that it forwards. `reopened`: the
+        run that `needs_run` named."""
 
         def decide_it() -> None:
+            self._builder.reopened = reopened
             if forged := out_of_order(self.state, command, self.partitions):
                 self._refuse(COMMANDS, origin.offset, forged)
             elif not decide_command(self._draft, self._builder, command, origin, definition):
@@ -239,7 +263,7 @@ class PartitionCore:
         )
         draft.send(DEAD_LETTER, "dead-letter", letter.SerializeToString())
 
-    def _input(self, topic: int, offset: int, decide_it: Callable[[], None]) -> None:
+    def _input(self, topic: int, offset: int, decide_it: Callable[[], object]) -> None:
         if self._fault is not None:
             self._check()
         position = self.state.next
@@ -448,6 +472,11 @@ class PartitionCore:
         return found
 
     # -- frames ------------------------------------------------------------------------------------------------------
+
+    @property
+    def last_seq(self) -> int:
+        """Of the frame that holds the last event decided, which may be open."""
+        return self.state.seq + bool(self._draft.count)
 
     def full(self) -> bool:
         """The open frame has reached its bound: cut now."""

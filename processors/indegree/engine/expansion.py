@@ -221,7 +221,7 @@ def _gathered(builder: Builder, run: Run, found: MapState, inline: int) -> Value
     size = sum(output.size if isinstance(output, Ref) else len(output) for output in outputs) + found.total + 1
     if size <= inline and not any(isinstance(output, Ref) for output in outputs):
         return Value(json=b"[" + b",".join(o for o in outputs if isinstance(o, bytes)) + b"]")
-    token = f"{run.run_id}/{found.task}/{found.first}"
+    token = f"{run.run_id}/{found.task}/{found.first}/{run.generation(found.task)}"
     reference: Reference = builder.values.stored(run, token, lambda: _value_list(outputs))
     kept = Reference()
     kept.CopyFrom(reference)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Final
 
-from indegree.engine import apply, backfills, children, commands, decide, draft, ended, tickets
+from indegree.engine import apply, children, commands, decide, draft, ended, tickets
 
 MODULES: Final = (
     "backfills",
@@ -22,6 +22,7 @@ MODULES: Final = (
     "gates",
     "intake",
     "pauses",
+    "reruns",
     "schedules",
     "tickets",
     "timetable",
@@ -41,7 +42,6 @@ def _register() -> None:
         ended.AFTER_END.extend(getattr(module, "AFTER_END", ()))
         children.OF_BACKFILL.extend(getattr(module, "OF_BACKFILL_ENDED", ()))
     draft.RELEASE.append(tickets.release)
-    children.OF_BACKFILL.append(backfills.told)
 
 
 _register()

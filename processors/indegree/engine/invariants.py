@@ -42,6 +42,7 @@ def check(state: State) -> None:
     for run_id, run in state.runs.items():
         _same("run_id", run_id, run.run_id, run_id)
         check_run(state, run)
+    _same("inline_bytes", "the partition", state.inline_bytes, sum(run.inline_bytes for run in state.runs.values()))
     for run_id, run in state.decidable.items():
         _same("decidable is live", run_id, state.runs.get(run_id) is run, True)
     for target, entries in state.outbox.items():
@@ -54,6 +55,9 @@ def check(state: State) -> None:
 def check_run(state: State, run: Run) -> None:
     """The invariants of one run."""
     plan, states = run.plan, run.states
+    inline = sum(len(o) for o in run.outputs.values() if isinstance(o, bytes))
+    inline += sum(len(items) for found in (run.maps or {}).values() for items in found.slices)
+    _same("inline_bytes", run.run_id, run.inline_bytes, inline)
     _same("length of states", run.run_id, len(states), plan.n + len(run.nodes or ()))
     _same("left", run.run_id, run.left, sum(1 for i, s in enumerate(states) if s < TERMINAL and run.counts(i)))
     failed = [i for i in range(plan.n) if states[i] == FAILED and not plan.allow[i]]
@@ -195,6 +199,7 @@ def image(state: State) -> dict[str, Any]:
         "keys": sorted(windows.keys.items()),
         "ended": sorted(windows.ended.items()),
         "active": dict(windows.active),
+        "previous": dict(windows.previous),
         "labels": dict(windows.labels),
         "decidable": sorted(state.decidable),
         "intakes": {name: (intake.next, dict(intake.begins)) for name, intake in state.intakes.items()},

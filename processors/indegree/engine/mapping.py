@@ -135,17 +135,23 @@ def expanded(state: State, run: Run, event: Event) -> None:
     run.maps[task] = found
     run.left += total
     if event.data:
-        found.add(event.data)
+        _add(state, run, found, event.data)
     if found.follows >= 0:
         found.ready.extend(_followable(run, found))
     refresh(state, run, found)
+
+
+def _add(state: State, run: Run, found: MapState, data: bytes) -> None:
+    found.add(data)
+    run.inline_bytes += len(data)
+    state.inline_bytes += len(data)
 
 
 def items_came(state: State, run: Run, event: Event) -> None:
     """TASK_ITEMS."""
     found = run.maps.get(event.task) if run.maps is not None else None
     if found is not None and event.number == found.known:
-        found.add(event.data)
+        _add(state, run, found, event.data)
         refresh(state, run, found)
 
 

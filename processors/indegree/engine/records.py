@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from indegree.engine.limits import Limits
+from indegree.engine.past import Reopened
 from indegree.engine.plan import Plan
 from indegree.engine.scope import item_of, scope_of, trigger_scope
 from indegree.engine.state import Attempt, Ref, Run
@@ -171,9 +172,10 @@ class Builder:
     """Makes task records for one partition. Keeps the decoded parameters of the run it saw last.
 
     values: what lies in the payloads topic, as far as decisions asked for it
+    reopened: the run that has ended and that the command being decided is about, if any
     """
 
-    __slots__ = ("_harmless", "_limits", "_number", "_params", "_params_of", "values")
+    __slots__ = ("_harmless", "_limits", "_number", "_params", "_params_of", "reopened", "values")
 
     def __init__(self, number: int, limits: Limits) -> None:
         self._number = number
@@ -183,6 +185,7 @@ class Builder:
         self._params_of = ""
         self._params: dict[str, bytes] = {}
         self.values = Values()
+        self.reopened: Reopened | None = None
 
     def check(self, run: Run, slot: int) -> None:
         """Raises Unbuildable if the inputs have no value now, or are too large in sum; Needs if one is to be fetched."""

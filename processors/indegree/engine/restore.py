@@ -65,19 +65,24 @@ def _restore(state: State, data: RunSnapshot) -> None:
         if not data.version:
             return  # outputs of a run that ended meanwhile
         run = state.runs[data.run_id] = _restored(state, data)
+        state.windows.ended.pop(data.run_id, None)  # one that was reopened
         if run.is_decidable():
             state.decidable[run.run_id] = run
     for task, output in zip(data.output_tasks, data.outputs, strict=True):
         if output.HasField("reference"):
             run.references = True
             run.outputs.setdefault(task, Ref.of(output.reference))
-        else:
-            run.outputs.setdefault(task, output.json)
+        elif task not in run.outputs:
+            run.outputs[task] = output.json
+            run.inline_bytes += len(output.json)
+            state.inline_bytes += len(output.json)
     for part in data.maps:
         found = run.maps.get(part.task) if run.maps is not None else None
         if part.items and found is not None and found.known == part.begin:
             for items in part.items:
                 found.add(items)
+                run.inline_bytes += len(items)
+                state.inline_bytes += len(items)
             mapping.refresh(state, run, found)
 
 
@@ -116,6 +121,7 @@ def _restored(state: State, data: RunSnapshot) -> Run:
         run.held[limit.task] = (*run.held.get(limit.task, ()), limit.limit)
     if data.nodes:
         run.nodes = array("I", data.nodes)
+        run.maps = {}  # also where those of before are over, and nothing is expanded again yet
     maps = [part for part in data.maps if part.total]
     for part in maps:
         mapped = plan.mapped[part.task] if plan.mapped is not None else None
@@ -218,6 +224,8 @@ def _merge(state: State, data: WindowSnapshot) -> None:
             windows.disordered = True
     for active in data.active:
         windows.active.setdefault(active.workflow, active.version)
+    for before in data.previous:
+        windows.previous.setdefault(before.workflow, before.version)
     for label in data.labels:
         windows.labels.setdefault((label.workflow, label.label), label.version)
     for switch in data.switches:  # paused when that was written, whatever was known of it

@@ -31,10 +31,11 @@ from indegree.engine.timetable import Schedule
 from indegree.events import cron
 from indegree.events.definition_model import CronTrigger
 from indegree.events.run_ids import make_run_id, schedule_digits
+from indegree.events.trace import root_of
 from indegree.v1.trigger_pb2 import Origin, Parent, Start
 
 LATE_MS: Final = 60_000
-"""A time that is dealt with later than this was missed: more than a takeover takes, less than the shortest schedule."""
+"""A time that is dealt with later than this was missed: more than a takeover takes, no more than the shortest schedule."""
 MOST_COUNTED: Final = 10_000
 """How many missed times are counted for SCHEDULE_SKIPPED; a schedule of each minute that rested for years has more."""
 
@@ -122,6 +123,7 @@ def start(
         scheduled_ms=at_ms,
         previous_scheduled_ms=cron.schedule_of(trigger.schedule, trigger.timezone).before(at_ms) or 0,
         timezone=trigger.timezone,
+        traceparent=root_of(f"{kind}\0{plan.workflow}\0{place}", draft.number, at_ms),
     )
     asked = Start(workflow=plan.workflow, version=plan.version, actor=actor, parent=parent)
     return decide_start(draft, builder, asked, origin, plan.definition)

@@ -27,6 +27,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from indegree.engine import timetable
 from indegree.engine.draft import Draft
@@ -81,8 +82,8 @@ def write(draft: Draft, cursor: Cursor, budget: int) -> None:
         budget -= 1
         if cursor.outputs:
             part = cursor.outputs.popleft()
-            if part.run_id in draft.state.runs:
-                _emit(draft, "run", part)
+            if (live := draft.state.runs.get(part.run_id)) is not None:
+                _emit(draft, "run", _still(live, part))
             continue
         if cursor.slices is None:
             run = next((r for i in cursor.runs if (r := draft.state.runs.get(i)) is not None), None)
@@ -110,18 +111,55 @@ def _emit(draft: Draft, what: str, data: RunSnapshot | WindowSnapshot) -> None:
 
 def _emit_whole(draft: Draft, base: RunSnapshot) -> None:
     """One event, or pieces of one that follow each other."""
+    for fields in _whole(base):
+        if draft.full():
+            draft.seal()
+        draft.note(Kind.SNAPSHOT, **fields)
+
+
+def _whole(base: RunSnapshot) -> Iterator[dict[str, Any]]:
+    """The fields of that event, or of those."""
     data = base.SerializeToString(deterministic=True)
-    if draft.full():
-        draft.seal()
     if len(data) <= PART_BYTES:
-        draft.note(Kind.SNAPSHOT, state="run", data=data)
+        yield {"state": "run", "data": data}
         return
     parts = -(-len(data) // PART_BYTES)
     for part in range(parts):
-        if draft.full():
-            draft.seal()
         piece = data[part * PART_BYTES : (part + 1) * PART_BYTES]
-        draft.note(Kind.SNAPSHOT, state="piece", part=part, parts=parts, data=piece)
+        yield {"state": "piece", "part": part, "parts": parts, "data": piece}
+
+
+def reopen(draft: Draft, run: Run) -> None:
+    """Makes a run live that had ended, by a snapshot of it, whose version is recorded. It does not queue up for its key
+    again, and nobody waits for its end any more. Should the log end here it is live with nothing open, and ends again.
+    """
+    base, *outputs = parts_of(run)
+    base.gate = ""
+    base.ClearField("parent")
+    for part in (base, *outputs):
+        for fields in _whole(part):
+            if draft.full():
+                draft.seal()
+            draft.emit(Kind.SNAPSHOT, None, **fields)
+
+
+def _still(run: Run, part: RunSnapshot) -> RunSnapshot:
+    """Of outputs and items that were put off, those that no rerun has dropped meanwhile."""
+    if run.generations is None:
+        return part
+    kept = RunSnapshot(run_id=run.run_id)
+    for task, value in zip(part.output_tasks, part.outputs, strict=True):
+        output = run.outputs.get(task)
+        known = Ref.of(value.reference) if value.HasField("reference") else value.json
+        if output is not None and output == known:
+            kept.output_tasks.append(task)
+            kept.outputs.append(value)
+    for items in part.maps:
+        found = run.maps.get(items.task) if run.maps is not None else None
+        at = found.starts.index(items.begin) if found is not None and items.begin in found.starts else -1
+        if found is not None and at >= 0 and found.slices[at] == items.items[0]:
+            kept.maps.append(items)
+    return kept
 
 
 # -- runs --------------------------------------------------------------------------------------------------------------
@@ -262,6 +300,11 @@ def _rest(state: State) -> Iterator[tuple[str, WindowSnapshot]]:
     part = _Slice()
     for workflow in list(windows.active):
         part.data.active.add(workflow=workflow, version=windows.active[workflow])
+        if part.grew(_ENTRY_BYTES):
+            yield "rest", part.data
+            part = _Slice()
+    for workflow in list(windows.previous):
+        part.data.previous.add(workflow=workflow, version=windows.previous[workflow])
         if part.grew(_ENTRY_BYTES):
             yield "rest", part.data
             part = _Slice()

@@ -166,6 +166,7 @@ class Run:
     not_before_ms: while waiting: the time before which it does not begin, or 0; gate: key of the queue it belongs to
     parent:      serialised v1.Parent, b"" where nobody waits for its end
     closing:     "", or the state that the run will end in once its hooks are over
+    inline_bytes: of outputs and items that lie here; derived
     references:  whether any output is a Ref; triggered: whether something other than a plain start began it
     open:        array('I'): edges that have not ended; sum of open, taken, not taken and failed is plan.degree
     not_taken, failed: array('I') or None while all zero
@@ -203,6 +204,7 @@ class Run:
         "generations",
         "held",
         "idempotency_key",
+        "inline_bytes",
         "last_attempts",
         "left",
         "maps",
@@ -279,6 +281,7 @@ class Run:
         self.parent = b""
         self.closing = ""
         self.references = False
+        self.inline_bytes = 0
         self.triggered = False
 
     def node(self, slot: int) -> int:
@@ -301,8 +304,9 @@ class Run:
         if slot < self.plan.n:
             return self.plan.ids[slot]
         node = self.node(slot)
-        first = self.maps[node].first if self.maps is not None else slot
-        return f"{self.plan.ids[node]}[{slot - first if slot >= first else '-'}]"
+        found = self.maps.get(node) if self.maps is not None else None
+        place = slot - found.first if found is not None else -1
+        return f"{self.plan.ids[node]}[{place if place >= 0 else '-'}]"
 
     def generation(self, slot: int) -> int:
         """How often the task was begun again by hand."""
@@ -375,6 +379,7 @@ class State:
     outbox_numbers: target -> highest number given
     received:   source partition -> highest number received
     timers:     derived (timers.py)
+    inline_bytes: of all runs, in sum: the owner pauses triggers above a bound; derived
     awaited:    (kind, label) -> the waits that end by what the shell observes; derived
     gates:      (workflow, key) -> Gate: queues of concurrency keys (gates.py)
     limits:     name -> Limit: pools and rate limits that live here (tickets.py)
@@ -391,6 +396,7 @@ class State:
         "decidable",
         "epoch",
         "gates",
+        "inline_bytes",
         "intakes",
         "limits",
         "next",
@@ -422,6 +428,7 @@ class State:
         self.outbox_numbers: dict[int, int] = {}
         self.received: dict[int, int] = {}
         self.timers = Timers()
+        self.inline_bytes = 0
         self.awaited: dict[tuple[str, str], dict[Wait, None]] = {}
         self.gates: dict[tuple[str, str], Any] = {}
         self.limits: dict[str, Any] = {}

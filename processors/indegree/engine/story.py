@@ -100,7 +100,9 @@ def what(event: Event, time_ms: int) -> str:
         case Kind.RUN_CANCEL_REQUESTED:
             return f"is to end {event.state or 'CANCELLED'}{_by(event.actor)}{_because(event.reason)}"
         case Kind.RUN_PAUSED | Kind.RUN_RESUMED:
-            return f"{'paused' if event.kind == Kind.RUN_PAUSED else 'resumed'}{_by(event.actor)}{_because(event.reason)}"
+            return (
+                f"{'paused' if event.kind == Kind.RUN_PAUSED else 'resumed'}{_by(event.actor)}{_because(event.reason)}"
+            )
         case Kind.RUN_REFUSED:
             return f"refused{_because(event.reason)}"
         case Kind.RUN_REPEATED:

@@ -21,11 +21,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from indegree.engine import outputs
+from indegree.engine import children, outputs
 from indegree.engine.answers import accept, refuse, run_here
 from indegree.engine.bounds import text
 from indegree.engine.draft import Draft
-from indegree.engine.failing import fail
+from indegree.engine.failing import fail, failed
 from indegree.engine.kinds import Kind
 from indegree.engine.records import Builder
 from indegree.engine.scope import scope_of
@@ -119,8 +119,8 @@ def due(draft: Draft, builder: Builder, wait: Wait) -> Run | None:
     run, slot = wait.run, wait.task
     if run.ending:
         return run
-    if wait.kind in ("pool", "rate", "workflow"):
-        return over(draft, wait)
+    if wait.kind == "workflow":
+        return _child_late(draft, wait)
     waits = wait_for(run, slot)
     if wait.kind in ("delay", "until") and wait.due_ms >= int(wait.label):
         draft.emit(
@@ -140,6 +140,26 @@ def due(draft: Draft, builder: Builder, wait: Wait) -> Run | None:
     else:
         return over(draft, wait)
     return run
+
+
+def _child_late(draft: Draft, wait: Wait) -> Run:
+    """A sub-workflow took longer than the task's timeout: it is cancelled, and the attempt has failed."""
+    children.cancel(draft, wait)
+    limit = format_duration(wait.due_ms - wait.since_ms)
+    message = f"run {wait.label} took longer than the timeout of {limit}"
+    failed(
+        draft,
+        wait.run,
+        wait.task,
+        wait.attempt,
+        wait.generation,
+        "timeout",
+        Error(type="timeout", message=message),
+        worker=wait.label,
+        started_ms=wait.since_ms,
+        finished_ms=draft.state.time_ms,
+    )
+    return wait.run
 
 
 def over(draft: Draft, wait: Wait) -> Run:

@@ -36,11 +36,12 @@ class Windows:
     keys:   (workflow, idempotency key) -> Keyed, ascending in time
     ended:  run id -> Ended, ascending in time, at most `ended_max`
     active: workflow -> content hash of its active version
+    previous: workflow -> content hash of the version that was active before that one, where there was another
     labels: (workflow, label) -> content hash
     disordered: entries of a snapshot came behind newer ones; the end of it puts that right
     """
 
-    __slots__ = ("active", "disordered", "ended", "ended_max", "history_ms", "keys", "labels")
+    __slots__ = ("active", "disordered", "ended", "ended_max", "history_ms", "keys", "labels", "previous")
 
     def __init__(self, history_ms: int, ended_max: int) -> None:
         self.history_ms = history_ms
@@ -48,8 +49,16 @@ class Windows:
         self.keys: dict[tuple[str, str], Keyed] = {}
         self.ended: dict[str, Ended] = {}
         self.active: dict[str, str] = {}
+        self.previous: dict[str, str] = {}
         self.labels: dict[tuple[str, str], str] = {}
         self.disordered = False
+
+    def activate(self, workflow: str, version: str) -> None:
+        """This version is the active one from now on."""
+        before = self.active.get(workflow, version)
+        if before != version:
+            self.previous[workflow] = before
+        self.active[workflow] = version
 
     def keyed(self, workflow: str, key: str, now_ms: int) -> Keyed | None:
         """What this key stands for, if it is still remembered."""

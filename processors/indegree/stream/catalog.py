@@ -17,6 +17,7 @@ import logging
 import time
 import zlib
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -35,6 +36,7 @@ from indegree.v1.workflow_pb2 import DefinitionPart, VersionPointer
 log = logging.getLogger(__name__)
 
 _KEEP = 512  # definitions kept built; the bytes of all stay, so that any can be built again
+_ACTIVATIONS = 50  # of each workflow that are remembered
 _RETRY_S = 1.0
 _Pointer = tuple[int, str]
 """When it was decided (owner's time), and the version."""
@@ -61,6 +63,7 @@ class Catalog(Service):
         self._bad: set[str] = set()  # complete, but not what their hash says
         self._active: dict[str, _Pointer] = {}
         self._labels: dict[tuple[str, str], _Pointer] = {}
+        self._heard_of: dict[str, list[_Pointer]] = {}
         self.changes = 0
         """Counts every change of an active version."""
         self._current_as_of = float("-inf")  # the topic's end as of this moment has been read (monotonic)
@@ -96,9 +99,10 @@ class Catalog(Service):
         """The same from what has been read so far."""
         return self.by_hash(self._version(what))
 
-    def active(self) -> dict[str, tuple[int, str]]:
-        """Workflow to (when its active version was activated, that version), as far as the topic has been read."""
-        return dict(self._active)
+    def activations(self) -> dict[str, Sequence[tuple[int, str]]]:
+        """Workflow to (when it was activated, version) of the versions that were heard of, in order; the last is the
+        active one. Compaction may have left out earlier ones."""
+        return dict(self._heard_of)
 
     def mentions(self, version: str, field: bytes) -> bool:
         """Whether the canonical text of a version holds these bytes: a cheap look before it is built."""
@@ -220,10 +224,12 @@ class Catalog(Service):
         try:
             if head == "active":
                 self._point(self._active, rest, value)
-                self.changes += 1
+                self._activated(rest)
             elif head == "label":
                 workflow, _, label = rest.partition("/")
                 self._point(self._labels, (workflow, label), value)
+            elif head == "history":
+                pass  # for people
             elif rest and value is not None:
                 part = DefinitionPart.FromString(value)
                 if head != part.version or not 0 <= part.part < part.parts:
@@ -233,6 +239,13 @@ class Catalog(Service):
                 self._bad.discard(part.version)
         except Exception as error:  # noqa: BLE001 - somebody else's bytes
             log.warning("a record of %s with key %r is left out: %s", self._tp.topic, name, error)
+
+    def _activated(self, workflow: str) -> None:
+        pointer, known = self._active.get(workflow), self._heard_of.setdefault(workflow, [])
+        if pointer is not None and (not known or known[-1] != pointer):
+            known.append(pointer)
+            del known[:-_ACTIVATIONS]
+            self.changes += 1
 
     @staticmethod
     def _point(table: dict[Any, _Pointer], key: Any, value: bytes | None) -> None:

@@ -40,9 +40,12 @@ from indegree.stream.catalog import Catalog
 from indegree.stream.dispatch import Dispatcher
 from indegree.stream.fitness import Fitness
 from indegree.stream.holdings import Holdings
+from indegree.stream.intake import Intake
 from indegree.stream.live import EXTERNAL
 from indegree.stream.log import LogDamaged
 from indegree.stream.metrics import Metrics
+from indegree.stream.observing import Observing
+from indegree.stream.offers import Offers
 from indegree.stream.outbound import Outbound
 from indegree.stream.partition import Partition
 from indegree.stream.preflight import connect_etcd
@@ -71,6 +74,8 @@ def limits(settings: Settings) -> Limits:
         inputs_bytes=settings.limits.inputs_bytes,
         payload_bytes=settings.limits.payload_bytes,
         task_payload_bytes=settings.limits.task_payload_bytes,
+        instances=settings.limits.instances,
+        child_depth=settings.limits.child_depth,
         heartbeat_timeout_ms=int(settings.engine.heartbeat_timeout_s * 1000),
         start_timeout_ms=int(settings.engine.start_timeout_s * 1000),
         history_ms=int(settings.engine.history_days * 86_400_000),
@@ -102,6 +107,7 @@ class Engine(Service):
         self.session: Session
         self.dispatcher: Dispatcher
         self.services: Services
+        self.intake: Intake
         self.payloads: Payloads
         self._etcd: Etcd | None = None
         self._told = self._seen = Holdings()  # what the log said last, and what was there at the last look
@@ -148,7 +154,9 @@ class Engine(Service):
         retention = Retention(
             settings, self.topics, lambda: list(self.owned.values()), self.session.valid, self.metrics
         )
-        for service in (self.workers, self.catalog, self.fitness, retention, self.session):
+        self.intake = Intake(settings, self.partitions, self.catalog, self._offers)
+        observing = Observing(settings, self._offers)
+        for service in (self.workers, self.catalog, self.fitness, retention, self.intake, observing, self.session):
             await self.add_runtime_dependency(service)
 
     async def on_shutdown(self) -> None:
@@ -260,6 +268,10 @@ class Engine(Service):
         """Every partition is given back, and none is taken any more (see `begin`)."""
         for part in list(self.owned.values()):
             part.halt(Fenced(reason))
+
+    def _offers(self) -> dict[int, Offers]:
+        """Of the partitions that serve."""
+        return {number: part.offers for number, part in self.owned.items() if part.offers is not None}
 
     # -- workers
 

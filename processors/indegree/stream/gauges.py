@@ -59,6 +59,9 @@ class Gauges(Collector):
         found["partitions_owned"].add_metric([], sum(part.serving for part in engine.owned.values()))
         found["partitions_quarantined"].add_metric([], len(engine.session.members().quarantined))
         found["intake_stopped"].add_metric([], int(bool(engine.fitness.fault)))
+        for tp, (_, lag) in sorted(engine.intake.lag().items()):
+            found["intake_lag"].add_metric([tp.topic, str(tp.partition)], lag)
+        found["intake_partitions_stopped"].add_metric([], len(engine.intake.stopped))
         found["leader"].add_metric([], int(engine.session.leads))
         found["lease_remaining_seconds"].add_metric([], max(0.0, engine.session.lease_remaining_s()))
         found["workers"].add_metric([], sum(known.live for known in engine.workers.all()))
@@ -84,6 +87,8 @@ class Gauges(Collector):
                 ("partitions_owned", "Partitions that this engine serves", ()),
                 ("partitions_quarantined", "Partitions of the cluster that no engine takes", ()),
                 ("intake_stopped", "1 once a topic is not what it was: this engine takes nothing any more", ()),
+                ("intake_lag", "Records of users' topics that were not yet decided", ("topic", "partition")),
+                ("intake_partitions_stopped", "Partitions of users' topics that are read no further", ()),
                 ("leader", "1 while this engine computes the assignment", ()),
                 ("lease_remaining_seconds", "For how long the lease in etcd is proven", ()),
                 ("workers", "Workers that announce themselves", ()),

@@ -7,6 +7,7 @@ comes out as one. The only thing that may block is a definition that is not know
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,8 +42,10 @@ _BRACE = ord("{")  # begins the JSON form
 class InputReader:
     """Of one partition."""
 
-    def __init__(self, topics: Topics, number: int, catalog: Catalog) -> None:
+    def __init__(self, topics: Topics, number: int, catalog: Catalog, previous: Callable[[str], str]) -> None:
+        """`previous`: the version that was active before the present one, by the core's word."""
         self._topics, self._number, self._catalog = topics.inputs, number, catalog
+        self._previous = previous
         self.received_at = time.monotonic()
         """When the newest of the records at hand had been fetched: an unknown name is looked up as of then."""
 
@@ -78,6 +81,9 @@ class InputReader:
 
     async def _definition(self, command: Command) -> Definition | None:
         named = names_definition(command)
+        if isinstance(named, Activate) and named.rollback:
+            version = self._previous(named.workflow)
+            named = Activate(workflow=named.workflow, version=version) if version else None
         return None if named is None else await self._catalog.resolve(named, self.received_at)
 
     def _origin(self, index: int, record: Any) -> Origin:

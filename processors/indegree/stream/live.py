@@ -33,6 +33,7 @@ from indegree.stream.control import send_stops
 from indegree.stream.hearing import Hearing
 from indegree.stream.inputs import Decoded, InputReader
 from indegree.stream.log import YIELD_S, LogReader
+from indegree.stream.offers import Offers
 from indegree.stream.outbound import Ticket
 from indegree.stream.outbox import Outbox
 from indegree.stream.progress import NOWHERE, ProgressLog
@@ -102,7 +103,11 @@ class Live:
         )
         self._outbox = Outbox(settings, topics, outbound, self.ticket, self.wake)
         self._values = Values(number, self.core, services.payloads, self.wake, self.failed)
-        self._reader = InputReader(topics, number, services.catalog)
+        self.offers = Offers(self.core, self.wake)
+        """What was read of users' topics for this partition."""
+        self._reader = InputReader(
+            topics, number, services.catalog, lambda workflow: self.core.state.windows.previous.get(workflow, "")
+        )
         self._error: BaseException | None = None
         self._suspect: tuple[int, int] | None = None  # the input that is being decided
         self._ends: list[int] | None = ends  # of the inputs as of the takeover, until they are read
@@ -178,6 +183,7 @@ class Live:
                 await self._hearing.look()
             if self._lost_workers and self.serving:
                 await self._lose()
+            await self._take_in()
             await self._finish(len(records))
             self._values.ask()
             if self._ends is not None:
@@ -270,6 +276,7 @@ class Live:
     def _news(self) -> None:
         """What no input brings: acknowledged outbox entries, values that were fetched or stored."""
         self._values.answer()
+        self.offers.again()
         for target, number in self._outbox.take_sent().items():
             self.core.sent(target, number)
 
@@ -283,6 +290,19 @@ class Live:
             self.core.worker_lost(instance)
         if self._lost_workers:
             self._hearing.ask()
+
+    async def _take_in(self) -> None:
+        """What was read of users' topics, for a while; what is left is for the next step."""
+        offers = self.offers
+        if offers.is_empty() or not self.serving or self._held:
+            return
+        until = time.monotonic() + YIELD_S
+        while not offers.is_empty() and time.monotonic() < until:
+            offers.decide()
+            if self.core.full():
+                await self._cut()
+        if not offers.is_empty():
+            self.wake()
 
     async def _finish(self, inputs: int) -> None:
         """Timers that are due, then what is decidable, then the last frame of this step.
@@ -342,6 +362,7 @@ class Live:
         else:
             self._early.extend(effects.outbox)  # behind what the takeover finds outstanding
         self._snapshots.settled(frame, offset, self._progress.put_count)
+        self.offers.settled = frame.seq
         self._progress.put(effects.projection)
         if effects.stops:
             send_stops(self._services.outbound, self._services.topics.control, effects.stops, self.ticket)
@@ -431,12 +452,20 @@ class Live:
     def _throttle(self) -> None:
         """Pauses triggers while too much waits for Kafka. No other input: what ends the wait may come there."""
         backlog = self._progress.backlog + self._services.outbound.backlog
-        held = backlog > (_GO_ON_AT if self._held else _HOLD_AT)
+        inline, most = self.core.state.inline_bytes, self._services.settings.limits.partition_bytes
+        held = backlog > (_GO_ON_AT if self._held else _HOLD_AT) or inline > (most * 3 // 4 if self._held else most)
         if held != self._held:
             self._held = held
             self._services.consumer().hold(self._tps[TRIGGERS], held)
             if held:
-                log.warning("partition %d: %d records wait for Kafka; triggers are paused", self.number, backlog)
+                log.warning(
+                    "partition %d: %d records wait for Kafka, and the outputs of its runs have %d bytes "
+                    "(limits.partition_bytes is %d); triggers are paused",
+                    self.number,
+                    backlog,
+                    inline,
+                    most,
+                )
         if held:
             asyncio.get_running_loop().call_later(_LOOK_AGAIN_S, self.wake)
 
@@ -470,5 +499,6 @@ class Live:
         self._hearing.close()
         self._appends.stop()
         self._outbox.stop()
+        self.offers.close()
         self._values.stop()
         await asyncio.gather(self._progress.abandon(), self._owned.log.abandon(), return_exceptions=True)

@@ -5,7 +5,7 @@ the next owner until an event says that they are acknowledged. The receiver keep
 and refuses what is not above it, so the order of one target must be kept, and a repeat is harmless.
 
 - target P: a message to partition P, on its `commands`;
-- WORKFLOWS: an active version or a label, on `workflows`;
+- WORKFLOWS: an active version, a label, or a line of a workflow's history, on `workflows`;
 - DEAD_LETTER: a refused input. The entry only says where the record lies: its bytes are read again here, and cut where
   they would not fit into one record beside our headers.
 
@@ -63,7 +63,7 @@ class Outbox:
                 self._letters.append(entry)
                 continue
             if entry.target == WORKFLOWS:
-                topic, partition, key = self._topics.workflows, 0, _pointer_key(entry.data)
+                topic, partition, key = self._topics.workflows, 0, _pointer_key(entry)
             else:
                 topic, partition, key = self._topics.commands, entry.target, None
             record: Record = (key, entry.data, ())
@@ -200,8 +200,14 @@ def _size(headers: Iterable[tuple[str, bytes | None]]) -> int:
     return sum(len(name.encode("utf-8", "replace")) + len(value or b"") + _FRAMING for name, value in headers)
 
 
-def _pointer_key(data: bytes) -> bytes:
-    """The key under which `workflows` keeps an active version or a label."""
-    pointer = VersionPointer.FromString(data)
+def _pointer_key(entry: OutboxEntry) -> bytes:
+    """The key under which `workflows` keeps an active version, a label, or what was done when.
+
+    The last one is never replaced: the time of the decision and the entry's number, which are the same in a repeat,
+    make a key of its own.
+    """
+    pointer = VersionPointer.FromString(entry.data)
+    if pointer.what:
+        return f"history/{pointer.workflow}/{pointer.time_ms:013d}-{entry.number}".encode()
     name = f"label/{pointer.workflow}/{pointer.label}" if pointer.label else f"active/{pointer.workflow}"
     return name.encode()

@@ -85,6 +85,7 @@ def engine_view(engine: Engine) -> dict[str, Any]:
         "lease_s": round(session.lease_remaining_s(), 3),
         "partitions": partitions,
         "paused": paused_view(engine),
+        "intake": intake_view(engine),
         "workers": {
             known.worker.instance: {
                 "slots": known.worker.slots,
@@ -95,6 +96,16 @@ def engine_view(engine: Engine) -> dict[str, Any]:
             for known in engine.workers.all()
         },
     }
+
+
+def intake_view(engine: Engine) -> dict[str, dict[str, Any]]:
+    """Partitions of users' topics that are read here: position, lag, and why it stands where it does."""
+    found: dict[str, dict[str, Any]] = {}
+    for tp, (position, lag) in sorted(engine.intake.lag().items()):
+        found[f"{tp.topic}/{tp.partition}"] = {"position": position, "lag": lag}
+    for tp, why in engine.intake.stopped.items():
+        found.setdefault(f"{tp.topic}/{tp.partition}", {})["stopped"] = why
+    return found
 
 
 def paused_view(engine: Engine) -> dict[str, dict[str, dict[str, str]]]:

@@ -16,6 +16,7 @@ from faust.types import TP
 from indegree.engine.core import PartitionCore
 from indegree.ownership.grant import Grant
 from indegree.stream.live import Live
+from indegree.stream.offers import Offers
 from indegree.stream.progress import ProgressLog
 from indegree.stream.restarts import Restarts
 from indegree.stream.services import Services
@@ -56,6 +57,11 @@ class Partition:
     def snapshots(self) -> Snapshots | None:
         """Where a recovery begins, while the partition is owned."""
         return self._live.snapshots if self._live is not None else None
+
+    @property
+    def offers(self) -> Offers | None:
+        """Where to put what is read of users' topics; None: it does not serve."""
+        return self._live.offers if self._live is not None and self._live.serving else None
 
     def now_ms(self) -> int:
         """The owner's time; 0 while the partition is not owned."""

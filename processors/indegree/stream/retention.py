@@ -65,7 +65,7 @@ _DAY_MS = 86_400_000
 _KEEP_PROGRESS = 100
 """A new owner looks for the last progress record. The log knows an older position: it would send again what follows."""
 _PAYLOADS_MARGIN_MS = 3_600_000
-"""A value is written before the start or the result that names it, by a machine with another clock."""
+"""A value is written before the result that names it, by a machine with another clock. No more than the history."""
 
 
 class Retention(Service):
@@ -85,6 +85,7 @@ class Retention(Service):
         super().__init__(**service)  # type: ignore[arg-type]
         self._settings, self._topics, self._owned, self._valid, self._metrics = settings, topics, owned, valid, metrics
         self._history_ms = int(settings.engine.history_days * _DAY_MS)
+        self._payloads_margin_ms = min(_PAYLOADS_MARGIN_MS, self._history_ms)
         self._inputs_ms = int(settings.engine.inputs_days * _DAY_MS)
         self._shortest_ms = min(self._history_ms, self._inputs_ms)
         self._said = ""
@@ -164,7 +165,7 @@ class Retention(Service):
         progress, payloads = (TopicPartition(name, number) for name in (self._topics.progress, self._topics.payloads))
         kept = await self._frame(client, events, keep[events])
         since_ms = min(now_ms - self._history_ms, now_ms if kept is None else kept.time_ms)
-        times = {progress: max(0, now_ms - self._history_ms), payloads: max(0, since_ms - _PAYLOADS_MARGIN_MS)}
+        times = {progress: max(0, now_ms - self._history_ms), payloads: max(0, since_ms - self._payloads_margin_ms)}
         found = await client.offsets_for_times(times)
         ends = await client.end_offsets([*keep, *times])
         for tp in times:
