@@ -9,7 +9,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from indegree.cli.live import RunView, name_of
+from indegree.cli.live import RunView
+from indegree.cli.summary import name_of
 from indegree.cli.telling import plain_line
 from indegree.events.graph import Graph
 from tests.client.test_run_state import RUN, event
@@ -173,6 +174,7 @@ def test_a_name_loses_its_number_and_keeps_what_is_no_number() -> None:
     assert name_of("mProject_ID0000007") == "mProject"
     assert name_of("load-12") == "load"
     assert name_of("extract") == "extract"
+    assert name_of("load[12]") == "load[*]"
     assert name_of("2024") == "2024"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from indegree.events import definition_read, definition_read_task
+from indegree.events import definition_read, definition_read_task, definition_read_trigger
 from indegree.events.definition import Definition, TriggerRule
 from indegree.events.definition_params import PARAMETER_TYPES
 from tests.definitions.orders_example import orders
@@ -24,9 +24,7 @@ def fields(name: str) -> set[str]:
 
 
 def test_every_field_of_the_reader_is_in_the_schema_and_no_other() -> None:
-    kafka = DEFS["trigger"]["properties"]["kafka"]["properties"]
-    cron = DEFS["trigger"]["properties"]["cron"]["properties"]
-
+    triggers = DEFS["trigger"]["properties"]
     aliases = {*definition_read_task.ALIASES, "retries"}
     assert fields("task") == {*definition_read_task.TASK_FIELDS, *aliases}
     assert fields("workflow") == set(definition_read.WORKFLOW_FIELDS)
@@ -36,7 +34,11 @@ def test_every_field_of_the_reader_is_in_the_schema_and_no_other() -> None:
     assert fields("rateLimit") == set(definition_read_task.RATE_LIMIT_FIELDS)
     assert fields("concurrency") == set(definition_read.CONCURRENCY_FIELDS)
     assert fields("hooks") == set(definition_read.HOOKS)
-    assert (set(kafka), set(cron)) == (set(definition_read.KAFKA_FIELDS), set(definition_read.CRON_FIELDS))
+    assert {kind: set(triggers[kind]["properties"]) for kind in triggers} == {
+        "kafka": set(definition_read_trigger.KAFKA_FIELDS),
+        "run": set(definition_read_trigger.RUN_FIELDS),
+        "cron": set(definition_read_trigger.CRON_FIELDS),
+    }
 
 
 def test_choices_are_those_of_the_reader() -> None:

@@ -282,3 +282,22 @@ def test_random_records_killed_at_any_frame_start_exactly_what_they_should() -> 
     wrong = {(i, f"w{k}") for i, v in enumerate(values) if v == b"no" for k in range(3)}
     wrong |= {(i, f"w{k}") for i, v in enumerate(values) if v == {} for k in (1, 2)}
     assert refused == wrong
+
+
+def test_the_end_of_a_run_starts_another_workflow() -> None:
+    after = Definition.from_normal(
+        {
+            "id": "after",
+            "params": {"of": {"required": True}},
+            "tasks": [{"id": "a"}],
+            "triggers": [
+                {"run": {"workflow": "w", "filter": "value.version == 'v'", "params": {"of": "value.run_id"}}}
+            ],
+        }
+    )
+    intake = Intake(after)
+    end = {"type": "run.success", "workflow": "w", "version": "v", "run_id": "r1"}
+    intake.take(record(0, end), record(1, {**end, "workflow": "x"}), record(2, {**end, "version": "u"}))
+    [started] = intake.road.events(Kind.RUN_STARTED)
+    assert json.loads(started.value.json) == {"of": "r1"}
+    assert intake.position() == 3

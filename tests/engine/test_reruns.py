@@ -10,7 +10,7 @@ import pytest
 from indegree.engine.limits import Limits
 from indegree.v1.event_pb2 import Event
 from indegree.v1.task_pb2 import Result
-from indegree.v1.trigger_pb2 import Command, Start
+from indegree.v1.trigger_pb2 import Command, Pause, Resume, Start
 from indegree.v1.value_pb2 import Value
 from tests.engine.reopening import mark, past_of, rerun
 from tests.engine.road import Road, workflow
@@ -362,3 +362,71 @@ def test_the_past_of_a_run_is_read_from_a_snapshot_as_well() -> None:
     assert again.run is not None
     assert whole is not None
     assert (again.run.states, again.run.outputs, again.ended_ms) == (whole.states, whole.outputs, past.ended_ms)
+
+
+def test_whatever_is_decided_of_a_task_names_its_generation() -> None:
+    road = Road()
+    tasks = (
+        {"id": "a"},
+        {"id": "b", "when": "a.go"},
+        {"id": "c", "depends_on": ["b"]},
+        {"id": "j", "join": True, "depends_on": ["a"]},
+        {"id": "m", "foreach": "a.list", "args": {"x": "${{ item }}"}},
+        {"id": "f", "foreach_with": "m", "args": {"x": "${{ item }}"}},
+    )
+    run = road.start(workflow(*tasks))
+    road.ok("a", {"go": False, "list": []})
+    assert road.state(run) == "SUCCESS"
+    assert rerun(road, run, "a") == ""
+    seen = len(road.progress)
+    road.ok("a", {"go": False, "list": []})
+    assert {(p.task_id, p.generation) for p in road.progress[seen:] if p.task_id} == {(name, 1) for name in "abcjmf"}
+    assert road.state(run) == "SUCCESS"
+    assert rerun(road, run, "a") == ""
+    road.cancel(run)
+    assert {p.generation for p in road.progress if p.type == "task.cancelled"} == {2}
+
+
+def test_a_run_of_a_paused_workflow_is_reopened_and_goes_on_with_it() -> None:
+    road = Road()
+    run = failed_diamond(road)
+    road.command(Command(request_id="p", pause=Pause(workflow="w")))
+    assert rerun(road, run) == ""
+    assert road.state(run) == "PAUSED"
+    road.snapshot()
+    road.take_over()
+    assert not road.take()
+    road.command(Command(request_id="r", resume=Resume(workflow="w")))
+    road.ok("c")
+    road.ok("d")
+    assert road.state(run) == "SUCCESS"
+
+
+def test_a_kill_at_any_frame_of_a_rerun_of_a_large_run_loses_nothing() -> None:
+    limits = Limits(frame_bytes=100_000, frame_events=3)
+    road = Road(limits=limits)
+    tasks = [{"id": f"t{i}"} for i in range(4)]
+    names = [task["id"] for task in tasks]
+    end = {"id": "end", "depends_on": [*names, "c"]}
+    run = road.start(workflow(*tasks, {"id": "c"}, end, params={"x": {}}), {"x": "x" * 261_900})
+    for name in names:
+        road.ok(name, name * 45_000)
+    road.fail("c")
+    first = len(road.log)
+    assert rerun(road, run) == ""
+    assert len(road.log) - first >= 4, "it takes several frames"
+    assert {e.state for e in road.events(Event.SNAPSHOT)} == {"piece", "run"}
+    whole = road.log
+    for cut_at in range(first, len(whole) + 1):
+        again = Road(limits=limits, log=whole[:cut_at])
+        again.now = road.now
+        again.step()
+        if not any(e.kind == Event.RUN_RERUN for e in again.events()):
+            assert again.core.run(run) is None, "it has ended again"
+            assert rerun(again, run) == ""
+        again.ok("c")
+        again.ok("end")
+        assert again.state(run) == "SUCCESS"
+        live = past_of(again, run).run
+        assert live is not None
+        assert [len(live.outputs[place]) for place in range(4)] == [90_002] * 4

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import subprocess
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
 
-from indegree.engine import commands, features  # noqa: F401 - features fill the table
+from indegree.engine import commands, features, starts  # noqa: F401 - features fill the table
 from indegree.ownership.etcd import Etcd
 from indegree.ownership.membership import Keys, Quarantine
 from indegree.sdk.client import Client
@@ -22,6 +24,10 @@ from tests.integration.stream_road import wait_until
 from tests.integration.test_cli import lines
 
 pytestmark = pytest.mark.integration
+
+# What other parts bring: these tests count from then on.
+ENDED_RUNS = pytest.mark.skipif(find_spec("indegree.stream.past") is None, reason="no ended run is read back yet")
+DELAYED = pytest.mark.skipif("not_before_ms" not in inspect.getsource(starts), reason="no start is delayed yet")
 
 FILES = {
     "approval": """
@@ -50,6 +56,21 @@ triggers:
   - cron: {schedule: "0 2 * * *", timezone: UTC, catch_up: none}
 tasks:
   - {id: day, command: 'echo ${{ trigger.date }}', output: text}
+""",
+    "mapped": """
+id: mapped
+tasks:
+  - {id: list, command: "echo '[0,1,2,3,4,5,6,7,8,9,10,11]'", output: json}
+  - {id: load, foreach: list, command: 'echo at ${{ item }}; test ${{ item }} -ne 7'}
+hooks: {on_failure: [{id: page, command: 'echo paged'}]}
+""",
+    "parallel": """
+id: parallel
+params: {flag: {type: string, required: true}}
+tasks:
+  - {id: quick, command: 'echo 1', output: json}
+  - {id: below, depends_on: [quick], command: 'true'}
+  - {id: long, command: 'until test -e ${{ params.flag }}; do sleep 0.1; done'}
 """,
     "versioned": """
 id: versioned
@@ -125,7 +146,19 @@ def test_a_signal_ends_a_wait_with_its_payload_and_who_sent_it(place: Road) -> N
     assert place.command("signal", run_id, "approve").returncode == 2
 
 
-@pytest.mark.skipif("rerun" not in commands.COMMANDS, reason="the core has no rerun yet")
+def test_a_task_of_a_run_under_way_begins_again_with_what_hangs_below_it(place: Road) -> None:
+    flag = place.folder / "goes-on"
+    run_id = good(place.command("trigger", "parallel", "-p", f"flag={flag}")).strip()
+    wait_until(lambda: task(place, run_id, "below").get("state") == "SUCCESS", "the quick ones are done")
+    assert "quick" in good(place.command("rerun", run_id, "quick", "--reason", "once more"))
+    flag.touch()
+    assert "SUCCESS" in good(place.command("follow", run_id))
+    story = lines(place.command("follow", run_id, "--json"))
+    begun = [(line["task_id"], line.get("generation", 0)) for line in story if line.get("state") == "QUEUED"]
+    assert sorted(begun) == [("below", 0), ("below", 1), ("long", 0), ("quick", 0), ("quick", 1)]
+
+
+@ENDED_RUNS
 def test_a_failed_run_is_rerun_from_what_failed_and_keeps_the_rest(place: Road) -> None:  # CASES row 27
     flag = place.folder / "flag"
     run_id = good(place.command("trigger", "mending", "-p", f"flag={flag}", "--wait"), 1).strip()
@@ -142,7 +175,7 @@ def test_a_failed_run_is_rerun_from_what_failed_and_keeps_the_rest(place: Road) 
     assert history.count("first#1") == 2 or history.count("first#1") == 3, "queued, perhaps running, success: once"
 
 
-@pytest.mark.skipif("mark_success" not in commands.COMMANDS, reason="the core has no mark yet")
+@ENDED_RUNS
 def test_a_failed_task_is_marked_as_success_and_the_run_goes_on(place: Road) -> None:
     run_id = good(place.command("trigger", "marked", "--wait"), 1).strip()
     good(place.command("mark", run_id, "broken", "--output", '{"n": 5}', "--reason", "done by hand"))
@@ -151,7 +184,6 @@ def test_a_failed_task_is_marked_as_success_and_the_run_goes_on(place: Road) -> 
     assert task(place, run_id, "broken")["actor"]
 
 
-@pytest.mark.skipif("skip" not in commands.COMMANDS, reason="the core has no skip yet")
 def test_a_waiting_task_is_skipped_by_hand(place: Road) -> None:
     run_id = good(place.command("trigger", "approval")).strip()
     wait_until(lambda: task(place, run_id, "approve").get("state") == "WAITING", "it waits")
@@ -177,6 +209,21 @@ def test_a_backfill_runs_each_time_once_and_waits_for_the_end(place: Road) -> No
     assert place.command("backfill", "nightly", "--cancel").returncode == 2, "none is under way"
 
 
+def test_many_instances_are_one_line_and_a_failed_one_shows_what_it_said(place: Road) -> None:
+    run_id = good(place.command("trigger", "mapped", "--wait"), 1).strip()
+    shown_text = good(place.command("show", run_id))
+    assert "[12/12 done, 1 failed]" in shown_text
+    assert "load[7] failed after 1 attempt(s)" in shown_text
+    assert "  | at 7" in shown_text
+    assert "load[3]" not in shown_text
+    assert "12 instances" in good(place.command("follow", run_id), 1)
+    assert good(place.command("logs", run_id, "load[7]")).count("── load[7], attempt 1, FAILED") == 1
+    assert good(place.command("logs", run_id, "load")).count("── load[") == 12
+    assert "paged" in good(place.command("logs", run_id, "page"))
+    assert len(shown(place, run_id)["tasks"]) == 15, "--json has all"
+
+
+@DELAYED
 def test_a_delayed_start_is_accepted_now_and_begins_then(place: Road) -> None:
     begins = datetime.now(UTC) + timedelta(seconds=3)
     run_id = good(place.command("trigger", "diamond", "--at", begins.isoformat())).strip()

@@ -78,10 +78,14 @@ def starts(road: Road) -> Counter[tuple[str, int, int]]:
     return found
 
 
-def audit(road: Road, topic: str, *options: str) -> Any:
+def triggers(road: Road, *arguments: str) -> subprocess.CompletedProcess[str]:
     env = {k: v for k, v in os.environ.items() if not k.startswith("INDEGREE_")} | road.settings.environment()
-    command = [sys.executable, "-m", "indegree.cli", "triggers", "audit", topic, "--json", *options]
+    command = [sys.executable, "-m", "indegree.cli", "triggers", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=env, cwd=road.folder, timeout=60)
+
+
+def audit(road: Road, topic: str, *options: str) -> subprocess.CompletedProcess[str]:
+    return triggers(road, "audit", topic, "--json", *options)
 
 
 def test_records_of_a_users_topic_start_runs_and_those_that_the_filter_refuses_do_not(road: Road) -> None:
@@ -137,7 +141,8 @@ def test_a_new_version_takes_over_where_the_old_one_stood(road: Road) -> None:
 
 
 @pytest.mark.slow
-def test_five_thousand_records_whose_engine_is_killed_in_the_middle_start_exactly_once(road: Road) -> None:
+@pytest.mark.parametrize("end", ["kill", "hand over"])
+def test_five_thousand_records_whose_engine_ends_in_the_middle_start_exactly_once(road: Road, end: str) -> None:
     orders = Orders(road, "orders", partitions=6).make()
     engines = [road.engine("one"), road.engine("two")]
     for engine in engines:
@@ -147,7 +152,10 @@ def test_five_thousand_records_whose_engine_is_killed_in_the_middle_start_exactl
     values = [{"n": i, "even": i % 12 < 6} for i in range(5_000)]
     orders.put(*values[:3_000])
     victim = wait_until(lambda: next((e for e in engines if 100 < position(e) < 1_400), None), "one is in the middle")
-    victim.kill()
+    if end == "kill":
+        victim.kill()
+    else:
+        victim.stop()
     orders.put(*values[3_000:])
     wait_until(lambda: sum(starts(road).values()) >= 7_500, "all have started", 90)
     found = starts(road)
@@ -183,6 +191,10 @@ def test_the_audit_finds_what_was_passed_over_refused_and_not_decided(road: Road
     [row] = map(json.loads, answer.stdout.splitlines())
     assert answer.returncode == 1
     assert row["problems"] == ["offset 4 is not decided"]
+    [at] = map(json.loads, triggers(road, "--json").stdout.splitlines())
+    assert (at["topic"], at["partition"], at["position"], at["lag"], at["workflows"]) == (orders.name, 0, 4, 1, ["w"])
+    print(triggers(road).stdout, triggers(road, "audit", orders.name).stdout, triggers(road, "audit", "nothing").stderr)
+    assert triggers(road, "audit", "nothing").returncode == 2
 
 
 def test_positions_can_be_seen_by_the_tools_of_consumer_groups(road: Road) -> None:
@@ -267,3 +279,26 @@ def test_a_task_that_waits_for_a_record_ends_with_the_first_that_passes_its_filt
     orders.put({"order": 8})
     road.engine("two").wait_ready()  # it reads from the beginning of the wait
     assert set(road.wait_finished(requests).values()) == {"SUCCESS"}
+
+
+def test_a_task_that_waits_for_the_end_of_another_workflows_run_ends_with_it(road: Road) -> None:
+    road.engine("one").wait_ready()
+    road.deploy({"id": "upstream", "tasks": [{"id": "a"}]})
+    road.deploy({"id": "w", "tasks": [{"id": "after", "wait_for": {"run": {"workflow": "upstream"}}}]})
+    road.wait_finished(road.trigger("upstream"))  # too early
+    requests = road.trigger("w")
+    wait_until(lambda: any(r["type"] == "task.waiting" for r in road.progress()), "it waits")
+    road.wait_finished(requests + road.trigger("upstream"))
+    [end] = [r for r in road.progress() if r["type"] == "task.success" and r["task_id"] == "after"]
+    assert end["output"]["workflow"] == "upstream"
+
+
+def test_a_workflow_whose_trigger_is_the_end_of_another_ones_run_is_started_once_for_each(road: Road) -> None:
+    road.engine("one").wait_ready()
+    road.deploy({"id": "upstream", "tasks": [{"id": "a"}]})
+    trigger = {"run": {"workflow": "upstream", "params": {"of": "value.run_id"}}}
+    road.deploy({"id": "after", "params": {"of": {"required": True}}, "triggers": [trigger], "tasks": [{"id": "b"}]})
+    road.wait_finished(road.trigger("upstream", 40))
+    wait_until(lambda: sum(starts(road).values()) >= 40, "each starts one")
+    assert {workflow for workflow, *_ in starts(road)} == {"after"}
+    assert sum(starts(road).values()) == 40

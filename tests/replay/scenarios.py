@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from indegree.engine.limits import Limits
 from indegree.v1.task_pb2 import Result
 from indegree.v1.trigger_pb2 import Backfill, Command, Deploy
 from indegree.v1.value_pb2 import Error
+from tests.engine.reopening import mark, rerun, skip
 from tests.engine.road import EPOCH_MS, Road, workflow
+from tests.replay import scenarios_waits
+from tests.replay.registry import SCENARIOS, scenario
 
-SCENARIOS: dict[str, Callable[[], Road]] = {}
-
-
-def scenario(build: Callable[[], Road]) -> Callable[[], Road]:
-    SCENARIOS[build.__name__] = build
-    return build
+__all__ = ["SCENARIOS", "scenarios_waits"]
 
 
 @scenario
@@ -160,4 +156,61 @@ def schedules_and_backfills() -> Road:
     road.command(Command(request_id="c", actor="bob", backfill=Backfill(workflow="w", cancel=True)))
     road.command(Command(request_id="d", actor="bob", backfill=Backfill(workflow="w", start_ms=2, end_ms=1)))
     road.command(Command(actor="ann", deploy=Deploy(workflow="w", version=second.hash, activate=True)), second)
+    return road
+
+
+@scenario
+def hooks_and_hands() -> Road:
+    definition = workflow(
+        {"id": "list"},
+        {"id": "load", "foreach": "list", "args": {"x": "${{ item }}"}},
+        {"id": "ask", "wait_for": {"signal": "go"}, "join": True},
+        {"id": "end", "args": {"loaded": "${{ load }}"}, "depends_on": ["ask"]},
+        hooks={
+            "on_success": [{"id": "tell", "python": "m:f", "args": {"state": "${{ run.state }}"}}],
+            "on_end": [{"id": "clean", "python": "m:f", "depends_on": ["look"]}, {"id": "look", "python": "m:f"}],
+        },
+    )
+    road = Road()
+    run = road.start(definition)
+    road.ok("list", ["a", "b", "c"])
+    road.started("load[2]")
+    skip(road, run, "load[2]", "not today")
+    road.ok("load[0]", 1)
+    mark(road, run, "load[1]", b"2")
+    mark(road, run, "ask", b'{"who":"ann"}')
+    road.ok("end")
+    road.fail("look")
+    skip(road, run, "nothing")
+    road.ok("tell")
+    return road
+
+
+@scenario
+def reruns() -> Road:
+    definition = workflow(
+        {"id": "a"},
+        {"id": "b", "args": {"a": "${{ a }}"}},
+        {"id": "load", "foreach": "a", "args": {"x": "${{ item }}"}},
+        {"id": "end", "depends_on": ["b", "load"]},
+        timeout="1h",
+        hooks={"on_failure": [{"id": "undo", "python": "m:f"}]},
+    )
+    road = Road()
+    run = road.start(definition)
+    road.ok("a", [1, 2])
+    road.ok("b", "b")
+    road.ok("load[0]")
+    road.fail("load[1]")
+    road.ok("undo")
+    rerun(road, run, reason="the disk was full")
+    late = road.started("load[1]")
+    road.wait(1_000)
+    rerun(road, run, "a")
+    road.say(late, Result.SUCCEEDED)  # stale
+    road.ok("a", [3])
+    road.fail("b")
+    road.ok("load[0]")
+    mark(road, run, "b", b"5")
+    road.ok("end")
     return road

@@ -59,3 +59,11 @@ def test_after_a_tombstone_any_pointer_counts() -> None:
     assert active(where) == ""
     point(where, OLD.hash, 1_000)
     assert active(where) == OLD.hash
+
+
+def test_a_line_of_the_history_moves_nothing() -> None:
+    where = catalog()
+    point(where, NEW.hash, 1_000)
+    line = VersionPointer(workflow="w", version=OLD.hash, time_ms=2_000, what="deployed")
+    where.heard(b"history/w/0000000002000-1", line.SerializeToString())
+    assert active(where) == NEW.hash

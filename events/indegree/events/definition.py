@@ -32,6 +32,7 @@ from indegree.events.definition_model import (
     Problem,
     RateLimit,
     RetryPolicy,
+    RunTrigger,
     TaskDefinition,
     TaskKind,
     TriggerRule,
@@ -65,6 +66,7 @@ __all__ = [
     "Problem",
     "RateLimit",
     "RetryPolicy",
+    "RunTrigger",
     "TaskDefinition",
     "TaskKind",
     "TriggerRule",
@@ -96,7 +98,7 @@ class Definition:
     timeout_ms: int | None = None
     defaults: Defaults = field(default_factory=Defaults)
     concurrency: Concurrency | None = None
-    triggers: tuple[KafkaTrigger | CronTrigger, ...] = ()
+    triggers: tuple[KafkaTrigger | CronTrigger | RunTrigger, ...] = ()
     hooks: Mapping[str, tuple[TaskDefinition, ...]] = field(default_factory=dict)
     notes: tuple[Problem, ...] = ()
     _canonical: bytes | None = field(default=None, init=False, repr=False)

@@ -198,6 +198,21 @@ class KafkaTrigger:
 
 
 @dataclass(frozen=True, slots=True)
+class RunTrigger:
+    """Each run of `workflow` that ends in `state`, or each of its tasks `task` that does, starts a run.
+
+    The record that filter, idempotency_key and params read is the progress record of that end, as a JSON object.
+    """
+
+    workflow: str
+    state: str = "SUCCESS"
+    task: str | None = None
+    filter: Expression | None = None
+    params: Mapping[str, Expression] | None = None
+    idempotency_key: Expression | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CronTrigger:
     """A start at each time of a schedule. catch_up: none, last or all of the times missed."""
 

@@ -13,21 +13,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from indegree.events.cron import ScheduleError, schedule_of
 from indegree.events.definition_fields import QUEUE, Fields, Report, check_roots, id_problem, shown
 from indegree.events.definition_model import (
     EMPTY,
     MAX_TASKS,
-    MAX_TRIGGERS,
     Concurrency,
-    CronTrigger,
     Defaults,
-    KafkaTrigger,
     TaskDefinition,
 )
 from indegree.events.definition_params import PARAMETER_TYPES, Parameter
 from indegree.events.definition_read_task import Names, read_retries, read_retry, read_task
-from indegree.events.expressions import Expression
+from indegree.events.definition_read_trigger import Trigger, read_triggers
 from indegree.events.graph import CycleError, Graph
 from indegree.events.json_values import JsonValueError, check_value, member_path, normalised
 from indegree.events.spelling import did_you_mean
@@ -35,12 +31,9 @@ from indegree.events.spelling import did_you_mean
 WORKFLOW_FIELDS = ("id", "params", "triggers", "concurrency", "timeout", "defaults", "tasks", "hooks")
 DEFAULTS_FIELDS = ("timeout", "queue_timeout", "retry", "queue", "priority")
 PARAMETER_FIELDS = ("type", "required", "default", "description")
-KAFKA_FIELDS = ("topic", "filter", "idempotency_key", "params", "begin")
-CRON_FIELDS = ("schedule", "timezone", "catch_up")
 CONCURRENCY_FIELDS = ("key", "limit", "on_conflict")
 HOOKS = ("on_success", "on_failure", "on_cancel", "on_end")
 
-_RECORD_ROOTS = frozenset({"value", "key", "headers", "trigger"})
 _RUN_ROOTS = frozenset({"params", "trigger"})
 _OTHER_TYPE_NAMES = {
     "list": "array",
@@ -62,7 +55,7 @@ class Parts:
 
     id: str = ""
     params: dict[str, Parameter] = field(default_factory=dict)
-    triggers: tuple[KafkaTrigger | CronTrigger, ...] = ()
+    triggers: tuple[Trigger, ...] = ()
     concurrency: Concurrency | None = None
     timeout_ms: int | None = None
     defaults: Defaults = field(default_factory=Defaults)
@@ -85,7 +78,7 @@ def read_workflow(report: Report, value: object) -> Parts:
     parts.params = _params(report, fields)
     parts.timeout_ms = fields.duration("timeout")
     parts.defaults = _defaults(report, fields)
-    parts.triggers = _triggers(report, fields, parts.params)
+    parts.triggers = read_triggers(report, fields, parts.id, parts.params)
     parts.concurrency = _concurrency(report, fields, parts.params)
     parts.tasks, parts.graph, index = _tasks(report, fields.raw("tasks"), "tasks", parts, EMPTY)
     parts.hooks = _hooks(report, fields, parts, index)
@@ -226,96 +219,27 @@ def _hooks(
         return EMPTY
     inner = Fields(report, fields.raw("hooks"), "hooks", HOOKS, "the hooks")
     found = {}
+    known: dict[str, str] = {}
     for name in HOOKS:
         value = inner.raw(name)
         if value is None:
             continue
         tasks, _, ids = _tasks(report, value, f"hooks.{name}", parts, index)
-        for task_id in ids.keys() & index.keys():
-            where = f"hooks.{name}[{ids[task_id]}].id"
-            report.problem(where, f"the id {task_id!r} is that of a task; rename the hook's")
+        for task_id, place in ids.items():
+            where = f"hooks.{name}[{place}]"
+            if task_id in index:
+                report.problem(f"{where}.id", f"the id {task_id!r} is that of a task; rename the hook's")
+            elif task_id in known:
+                report.problem(f"{where}.id", f"the id {task_id!r} is that of a hook of {known[task_id]}; rename one")
+            known.setdefault(task_id, name)
+        for task in tasks:
+            if task.mapped is not None and task.mapped.follows is not None and task.mapped.follows not in ids:
+                report.problem(
+                    f"hooks.{name}[{ids[task.id]}].foreach_with",
+                    f"{task.mapped.follows!r} has ended when hooks begin, so there is nothing to follow: write foreach",
+                )
         found[name] = tasks
     return found
-
-
-def _triggers(
-    report: Report, fields: Fields, params: Mapping[str, Parameter]
-) -> tuple[KafkaTrigger | CronTrigger, ...]:
-    value = fields.raw("triggers")
-    if value is None:
-        return ()
-    if not isinstance(value, list):
-        fields.problem("triggers", f"{shown(value)} is not a list of triggers: [{{kafka: ...}}, {{cron: ...}}]")
-        return ()
-    if len(value) > MAX_TRIGGERS:
-        fields.problem("triggers", f"{len(value)} triggers; the limit is {MAX_TRIGGERS}")
-        return ()
-    found: list[KafkaTrigger | CronTrigger] = []
-    for place, member in enumerate(value):
-        path = f"triggers[{place}]"
-        outer = Fields(report, member, path, ("kafka", "cron"), "a trigger")
-        if len(outer.object) != 1:
-            report.problem(path, "a trigger is one of kafka and cron; write two triggers as two elements of the list")
-        elif outer.has("kafka"):
-            found.append(_kafka(report, outer.raw("kafka"), f"{path}.kafka", params))
-        elif outer.has("cron"):
-            found.append(_cron(report, outer.raw("cron"), f"{path}.cron"))
-    return tuple(found)
-
-
-def _kafka(report: Report, value: object, path: str, params: Mapping[str, Parameter]) -> KafkaTrigger:
-    fields = Fields(report, value, path, KAFKA_FIELDS, "a Kafka trigger")
-    topic = fields.text("topic", limit=249)
-    if not fields.has("topic"):
-        report.problem(path, "the trigger has no topic")
-
-    def of_record(expression: Expression | None, where: str) -> Expression | None:
-        if expression is not None:
-            check_roots(report, where, expression.references, _RECORD_ROOTS, "in a trigger")
-            for name in expression.references.tasks - expression.references.roots:
-                report.problem(where, f"`{name}` does not exist in a trigger; the record's fields are value.{name}")
-        return expression
-
-    bound: dict[str, Expression] | None = None
-    declared = fields.raw("params")
-    if declared is not None and not isinstance(declared, dict):
-        fields.problem("params", f"{shown(declared)} is not an object of parameters and expressions")
-    elif declared is not None:
-        bound = {}
-        for name, text in declared.items():
-            where = member_path(fields.at("params"), name)
-            if name not in params:
-                report.problem(where, f"there is no parameter {name!r}{did_you_mean(name, params)}")
-            expression = of_record(report.expression(text, where), where)
-            if expression is not None:
-                bound[name] = expression
-    return KafkaTrigger(
-        topic or "",
-        of_record(fields.expression("filter"), fields.at("filter")),
-        of_record(fields.expression("idempotency_key"), fields.at("idempotency_key")),
-        bound,
-        fields.choice("begin", ("latest", "earliest")) or "latest",
-    )
-
-
-def _cron(report: Report, value: object, path: str) -> CronTrigger:
-    fields = Fields(report, value, path, CRON_FIELDS, "a cron trigger")
-    schedule = fields.text("schedule")
-    timezone = fields.text("timezone", limit=100) or "UTC"
-    if not fields.has("schedule"):
-        report.problem(path, 'the trigger has no schedule; write schedule: "30 6 * * 1-5"')
-    # Each by itself, so that both are told where both are wrong.
-    for part, of, zone in (("schedule", schedule, "UTC"), ("timezone", "0 0 * * *", timezone)):
-        try:
-            if of is not None:
-                schedule_of(of, zone)
-        except ScheduleError as error:
-            fields.problem(part, str(error))
-    return CronTrigger(
-        " ".join((schedule or "").split()),
-        timezone,
-        fields.choice("catch_up", ("none", "last", "all")) or "none",
-    )
 
 
 def _concurrency(report: Report, fields: Fields, params: Mapping[str, Parameter]) -> Concurrency | None:

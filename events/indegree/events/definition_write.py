@@ -22,6 +22,7 @@ from indegree.events.definition_model import (
     KafkaTrigger,
     Mapped,
     RetryPolicy,
+    RunTrigger,
     TaskDefinition,
     TaskKind,
     TriggerRule,
@@ -65,18 +66,27 @@ def normal_defaults(defaults: Defaults) -> dict[str, Any]:
     return found
 
 
-def normal_trigger(trigger: KafkaTrigger | CronTrigger) -> dict[str, Any]:
+def normal_trigger(trigger: KafkaTrigger | CronTrigger | RunTrigger) -> dict[str, Any]:
     found: dict[str, Any]
     if isinstance(trigger, CronTrigger):
         found = {"schedule": trigger.schedule, "timezone": trigger.timezone}
         if trigger.catch_up != "none":
             found["catch_up"] = trigger.catch_up
         return {"cron": found}
-    found = {"topic": trigger.topic}
+    if isinstance(trigger, RunTrigger):
+        found = {"workflow": trigger.workflow}
+        if trigger.state != "SUCCESS":
+            found["state"] = trigger.state
+        if trigger.task is not None:
+            found["task"] = trigger.task
+    else:
+        found = {"topic": trigger.topic}
     _expression(found, "filter", trigger.filter)
     _expression(found, "idempotency_key", trigger.idempotency_key)
     if trigger.params is not None:
         found["params"] = {name: expression.normal for name, expression in trigger.params.items()}
+    if isinstance(trigger, RunTrigger):
+        return {"run": found}
     if trigger.begin != "latest":
         found["begin"] = trigger.begin
     return {"kafka": found}

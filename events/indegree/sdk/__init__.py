@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from indegree.sdk.client_async import AsyncClient
     from indegree.sdk.errors import ConversionError, DefinitionError, ParameterError, Permanent
     from indegree.sdk.file import from_file, from_json, from_yaml
-    from indegree.sdk.options import Concurrency, Cron, Defaults, Kafka, Retry
+    from indegree.sdk.options import AfterRun, Concurrency, Cron, Defaults, Kafka, Retry
     from indegree.sdk.workflow import Workflow
 
 _HOMES = {
+    "AfterRun": "options",
     "AsyncClient": "client_async",
     "Client": "client",
     "Concurrency": "options",
@@ -38,6 +39,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AfterRun",
     "AsyncClient",
     "Client",
     "Concurrency",

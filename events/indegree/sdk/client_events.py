@@ -259,6 +259,7 @@ class RunState:
     accepted: bool = False
     refused: str | None = None
     actor: str = ""  # who asked for the state that it is in
+    ends: int = 0  # how often it has ended: 1 but for a run that was begun again
     tasks: dict[str, TaskView] = field(default_factory=dict)
 
     @property
@@ -299,5 +300,6 @@ class RunState:
             task.apply(event)
         elif event.type.startswith("run.") and event.state:
             self.state, self.reason, self.actor = event.state, event.reason, event.actor
+            self.ends += event.state in ENDED
             self.finished_ms = event.time_ms if event.state in ENDED else 0  # it may have been begun again
         return True

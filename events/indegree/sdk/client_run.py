@@ -78,6 +78,11 @@ class AsyncRun(RunCommands):
         return self._view.reason
 
     @property
+    def ends(self) -> int:
+        """How often it has ended, as far as was heard: more than once where it was begun again by hand."""
+        return self._view.ends
+
+    @property
     def position(self) -> int:
         """Of the last record that has arrived; `follow(position)` resumes behind it."""
         return self._view.position

@@ -104,6 +104,27 @@ class Kafka:
 
 
 @dataclass(frozen=True, slots=True)
+class AfterRun:
+    """Each run of `workflow` that ends in `state`, or each of its tasks `task` that does, starts a run.
+
+    filter, idempotency_key and the values of params are expressions; `value` is the progress record of that end.
+    """
+
+    workflow: str
+    state: str | None = None
+    task: str | None = None
+    filter: str | None = None
+    idempotency_key: str | None = None
+    params: Mapping[str, str] | None = None
+
+    def file_form(self) -> dict[str, Any]:
+        found = _given(self)
+        if self.params is not None:
+            found["params"] = dict(self.params)
+        return {"run": found}
+
+
+@dataclass(frozen=True, slots=True)
 class Cron:
     """A start at each time of a schedule of five fields. catch_up: none, last or all of the times missed."""
 

@@ -22,6 +22,7 @@ from indegree.sdk.convert import to_json
 from indegree.sdk.functions import Function
 from indegree.sdk.nodes import Node, Reference, plain
 from indegree.sdk.options import (
+    AfterRun,
     Concurrency,
     Cron,
     Defaults,
@@ -48,7 +49,7 @@ class Workflow:
         id: str,
         *,
         params: Mapping[str, Any] | None = None,
-        triggers: Iterable[Kafka | Cron] = (),
+        triggers: Iterable[Kafka | Cron | AfterRun] = (),
         timeout: Duration | None = None,
         defaults: Defaults | None = None,
         concurrency: Concurrency | Mapping[str, Any] | None = None,

@@ -34,6 +34,7 @@ from indegree.v1.task_pb2 import Worker
 
 from .coordination import ask_page, read_membership
 from .exits import Exit
+from .instances import queue_of
 from .output import moment, short, span
 from .session import IndegreeCommand, Session, session
 
@@ -227,6 +228,9 @@ async def _engines(picture: Picture) -> None:
             text = f"{member.id} is not fit to own partitions" + (f": its intake has stopped: {fault}" if fault else "")
             out = "start it again after that" if fault else "look at its log: it cannot read the ends of its event logs"
             picture.say("engines", Grade.BAD, text, out)
+        for place, view in (page or {}).get("intake", {}).items():
+            if why := view.get("stopped"):
+                picture.say("triggers", Grade.BAD, f"topic {place} is read no further: {why}")
         if recovering := [p for p in owned if str(p) in parts and not parts[str(p)].get("serving", True)]:
             picture.say(
                 "engines", Grade.WARN, f"{member.id} recovers partitions {ranges(recovering)}: they serve in a moment"
@@ -314,7 +318,7 @@ async def _waiting(picture: Picture) -> None:
         if key in rejected or now_ms - event.time_ms < _WAITS_MS:
             continue
         definition = catalog.definition(event.version) if event.version else None
-        queue = definition.task(event.task_id).queue if definition is not None else "default"
+        queue = queue_of(definition, event.task_id) if definition is not None else "default"
         by_queue[queue] += 1
         oldest[queue] = min(oldest.get(queue, event.time_ms), event.time_ms)
     for queue, count in by_queue.items():

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from indegree.events.definition import Definition
 from indegree.sdk.client_events import TASK_ENDED, TaskView
 
 MOST_SHOWN: Final = 10
@@ -27,6 +28,15 @@ def mapped_of(task_id: str) -> str:
         return ""
     found = _INSTANCE.match(task_id)
     return found[1] if found is not None else ""
+
+
+def queue_of(definition: Definition, task_id: str) -> str:
+    """The queue of a task, of an instance of a mapped one, or of a hook."""
+    name = mapped_of(task_id) or task_id
+    if name in definition.graph.index:
+        return definition.task(name).queue
+    hooks = (hook for hooks in definition.hooks.values() for hook in hooks if hook.id == name)
+    return next((hook.queue for hook in hooks), "default")
 
 
 class Instances:

@@ -22,19 +22,24 @@ _WITHIN_S = 5.0
 
 
 async def last_lines(
-    settings: Settings, run_id: str, definition: Definition | None, tasks: Collection[str]
+    settings: Settings, run_id: str, definition: Definition | None, tasks: Collection[str], ends: int = 1
 ) -> dict[str, str]:
-    """Task id to the last lines of its last failed attempt, of those in `tasks` that printed anything."""
-    from .logs import outcomes
+    """Task id to the last lines of its last failed attempt, of those in `tasks` that printed anything. `ends`: how
+    often the run has ended."""
+    from indegree.engine.plan import plan_of
+
+    from .logs import name_of, outcomes
 
     found: dict[str, str] = {}
     if not tasks or definition is None:
         return found
-    ids = definition.graph.ids
+    ids = plan_of(definition).ids
     with contextlib.suppress(Exception):
         async with asyncio.timeout(_WITHIN_S):
-            async for outcome in outcomes(settings, run_id):
-                if isinstance(outcome, str) or outcome.state != "FAILED" or ids[outcome.task] not in tasks:
+            async for outcome in outcomes(settings, run_id, max(1, ends)):
+                if isinstance(outcome, str) or outcome.state != "FAILED":
                     continue
-                found[ids[outcome.task]] = "\n".join(outcome.log.rstrip().splitlines()[-LINES:])
+                name = name_of(ids, outcome)
+                if name in tasks:
+                    found[name] = "\n".join(outcome.log.rstrip().splitlines()[-LINES:])
     return {task_id: text for task_id, text in found.items() if text}

@@ -13,7 +13,6 @@ It must never ask anybody anything: it shows what it is fed.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -22,7 +21,6 @@ from typing import Any, Self
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from indegree.events.graph import Graph
@@ -31,6 +29,7 @@ from indegree.sdk.client_events import TASK_ENDED, RunEvent, RunState, TaskView
 from .instances import Instances, mapped_of, shown
 from .output import clock, short, span, state_text
 from .states import STATE_STYLES
+from .summary import TaskGroup, name_of, summary
 from .tables import cut, folded
 from .telling import by_hand, waiting
 from .terminal import restore, without_echo_of_keys
@@ -46,11 +45,6 @@ GLYPHS = {
     "SKIPPED": "↷",
     "CANCELLED": "⊘",
 }
-# In this order a summary bar is filled: what is done first, what is open last.
-_BAR_ORDER = ("SUCCESS", "SKIPPED", "FAILED", "CANCELLED", "RUNNING", "RETRYING", "QUEUED", "WAITING", "PENDING")
-# Only what has ended is drawn full, so that a bar can be read without colour.
-_BAR_GLYPHS = {"RUNNING": "▒", "RETRYING": "▒", "QUEUED": "░", "WAITING": "░", "PENDING": "·"}
-_NUMBERED = re.compile(r"[_.\-]*(?:ID|id)?\d+$|\[\d+\]$")
 _FRAME_ROWS = 8  # title, totals, notes: what a picture needs beside its rows
 _LINE_WIDTH = 28
 _STATE_WIDTH = 9
@@ -59,30 +53,6 @@ _REMARK_LEAST = 8
 _NOTES = 4
 _ONE_TAKEOVER_S = 30.0  # owner and epoch heard within this are one takeover
 _QUIET_S = 5.0  # with tasks ready and none running, somebody should look why
-
-
-def name_of(task_id: str) -> str:
-    """What a task is called without its number: `mProject_ID0000007` -> `mProject`."""
-    return _NUMBERED.sub("", task_id) or task_id
-
-
-class _Group:
-    """Tasks of one level and one name."""
-
-    __slots__ = ("attempts", "busy_ms", "counts", "depth", "ended", "name", "size")
-
-    def __init__(self, name: str, depth: int) -> None:
-        self.name = name
-        self.depth = depth
-        self.size = 0
-        self.counts: dict[str, int] = {}
-        self.attempts = 0  # beyond the first of each task
-        self.busy_ms = 0
-        self.ended = 0
-
-    @property
-    def active(self) -> bool:
-        return self.ended < self.size and self.counts.get("PENDING", 0) < self.size
 
 
 class RunView:
@@ -116,7 +86,7 @@ class RunView:
         self._again: dict[str, str] = {}  # task -> why its attempt before this one was not the last
         self._live: Live | None = None
         self._echo: list[Any] | None = None  # the terminal's attributes as they were
-        self._groups: dict[tuple[int, str], _Group] = {}
+        self._groups: dict[tuple[int, str], TaskGroup] = {}
         self._counts: dict[str, int] = {}
         self._maps: dict[str, Instances] = {}
         self._heard: list[str] = []  # tasks that are neither in the graph nor instances of a mapped one
@@ -182,7 +152,7 @@ class RunView:
             self.remarks(text)
         del self.notes[:-_NOTES]
 
-    def _group(self, task_id: str) -> _Group:
+    def _group(self, task_id: str) -> TaskGroup:
         depth = 0
         if self.graph is not None:
             place = self.graph.index.get(mapped_of(task_id) or task_id)
@@ -190,7 +160,7 @@ class RunView:
         key = (depth, name_of(task_id))
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = _Group(key[1], depth)
+            group = self._groups[key] = TaskGroup(key[1], depth)
         return group
 
     def _count(self, task: TaskView, before: str, attempts: int, *, new: bool) -> None:
@@ -294,7 +264,7 @@ class RunView:
         if rows and len(rows) <= room:  # a long name may take two lines
             parts += rows
         else:
-            parts.append(self._summary(room, width))
+            parts.append(summary(self._groups.values(), room, width))
         parts += [Text(""), *self._totals(width)]
         if self.status:
             parts.append(Text(cut(self.status, width), style="bold magenta", no_wrap=True))
@@ -423,47 +393,3 @@ class RunView:
         end = min(width, max(begin + 1, round((end_ms - self.state.started_ms) / whole * width)))
         mark = "━" if task.started_ms else "┄"
         return Text.assemble(" " * begin, (mark * (end - begin), STATE_STYLES.get(task.state, "")), " " * (width - end))
-
-    def _summary(self, room: int, width: int) -> Table:
-        bar = max(10, min(40, width - 60))
-        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-        for _ in range(5):
-            table.add_column(no_wrap=True)
-        groups = sorted(self._groups.values(), key=lambda group: group.depth)
-        left_out = 0
-        if len(groups) > room:
-            active = [group for group in groups if group.active]
-            waiting = [group for group in groups if not group.active and group.ended < group.size]
-            ended = [group for group in groups if group.ended == group.size]
-            shown = (active + ended[-2:] + waiting)[: room - 1]
-            left_out = len(groups) - len(shown)
-            groups = sorted(shown, key=lambda group: group.depth)
-        for group in groups:
-            label = group.name + (f" x{group.size}" if group.size > 1 else "")
-            mean = span(group.busy_ms / group.ended) + " each" if group.busy_ms and group.ended else ""
-            retried = f"{group.attempts} retried" if group.attempts else ""
-            table.add_row(
-                Text(f"{group.depth:>3}  {short(label, 34)}", style="bold" if group.active else ""),
-                self._bar(group, bar),
-                Text(f"{group.ended}/{group.size}"),
-                Text(mean, style="dim"),
-                Text(retried, style="magenta"),
-            )
-        if left_out:
-            table.add_row(Text(f"     … {left_out} more", style="dim"))
-        return table
-
-    def _bar(self, group: _Group, width: int) -> Text:
-        text = Text()
-        filled, seen = 0, 0
-        for state in _BAR_ORDER:
-            count = group.counts.get(state, 0)
-            if count <= 0:
-                continue
-            seen += count
-            upto = round(seen / max(1, group.size) * width)
-            if upto == filled and state in ("RUNNING", "FAILED") and filled < width:
-                upto = filled + 1  # what matters is never rounded away
-            text.append(_BAR_GLYPHS.get(state, "█") * (upto - filled), style=STATE_STYLES[state])
-            filled = max(filled, upto)
-        return text

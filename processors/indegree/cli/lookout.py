@@ -22,6 +22,7 @@ from indegree.events.definition import Definition
 from indegree.events.settings import Settings
 
 from .coordination import owner_of, try_membership
+from .instances import queue_of
 from .live import RunView
 from .unserved import served_queues
 
@@ -111,7 +112,7 @@ class Lookout:
             return "", ""
         async with asyncio.timeout(_ASK_S):
             served = await served_queues(self._settings)
-        waiting = Counter(self._definition.task(task_id).queue for task_id in queued)
+        waiting = Counter(queue_of(self._definition, task_id) for task_id in queued)
         missing = [queue for queue in sorted(waiting) if queue not in served]
         if not missing:
             return "", ""

@@ -113,7 +113,8 @@ def _set(context: click.Context, parameter: click.Parameter, values: tuple[str, 
         context.ensure_object(Session).flags[name.strip()] = value
 
 
-def _common() -> list[click.Parameter]:
+def common() -> list[click.Parameter]:
+    """The options that every command has."""
     hidden: dict[str, Any] = {"expose_value": False, "is_eager": True}
     return [
         click.Option(["--json"], is_flag=True, callback=_json, help="JSON, one object a line.", **hidden),
@@ -142,7 +143,7 @@ class IndegreeCommand(click.Command):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.params.extend(_common())
+        self.params.extend(common())
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         own: list[tuple[str, str]] = []

@@ -80,7 +80,7 @@ async def show_run(now: Session, run_id: str, *, history: bool) -> int:
         else:
             failed = [task.id for task in state.tasks.values() if task.state == "FAILED"][:MOST_FAILED]
             definition = client.catalog.definition(state.version) if state.version else None
-            printed = await last_lines(now.settings, run_id, definition, failed)
+            printed = await last_lines(now.settings, run_id, definition, failed, state.ends + (not state.ended))
             stored = await beginnings(client, list(state.tasks.values())[:_MOST_TASKS], 50)
             _show_text(now, state, events if history else [], owner, source, waits, printed, stored)
     return Exit.SUCCESS

@@ -27,12 +27,12 @@ from indegree.v1.event_pb2 import Event, WindowSnapshot
 from .auditing import Ledger, Verdict
 from .eventlog import read_log
 from .exits import Exit
-from .session import IndegreeCommand, IndegreeGroup, Session, session
+from .session import IndegreeCommand, IndegreeGroup, Session, common, session
 
 _SHOWN = 5  # problems of one partition; --json has all
 
 
-@click.group(cls=IndegreeGroup, invoke_without_command=True)
+@click.group(cls=IndegreeGroup, invoke_without_command=True, params=common())
 @click.pass_context
 def triggers(context: click.Context) -> int | None:
     """Where the intake of each topic stands; `audit TOPIC` proves what its records started."""

@@ -23,6 +23,8 @@ from indegree.events.topics import Topics
 from indegree.sdk.client_reading import read
 from indegree.v1.task_pb2 import Worker
 
+from .instances import queue_of
+
 QUIET_MS = 10_000
 
 
@@ -49,7 +51,7 @@ async def unserved(settings: Settings, definition: Definition, ready: Collection
     if not ready:
         return []
     served = await served_queues(settings)
-    waiting = Counter(definition.task(task_id).queue for task_id in ready)
+    waiting = Counter(queue_of(definition, task_id) for task_id in ready)
     return [
         f"no worker serves queue {queue!r}, and {count} task(s) of this run wait for one: start it with "
         f"`indegree worker MODULE --queue {queue}`"

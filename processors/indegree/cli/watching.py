@@ -107,7 +107,7 @@ async def watch(
             f"goes on: `indegree follow {run.run_id}`"
         ) from None
     if not out.json_lines:
-        closing(out, run, view, await last_lines(client.settings, run.run_id, definition, _failed(run.tasks)))
+        closing(out, run, view, await last_lines(client.settings, run.run_id, definition, _failed(run.tasks), run.ends))
     return BY_STATE.get(run.state, Exit.SUCCESS)
 
 

@@ -259,7 +259,7 @@ def close(state: State, run: Run, end: str, reason: str, actor: str) -> None:
     run.timer = 0
     hooks = run.plan.hooks[end]
     run.left += len(hooks)
-    run.pending = [i for i in hooks if join.decide(run.plan.rules[i], *run.edges(i))] or None
+    run.pending = [i for i in hooks if _is_decided(run, i) and may_follow(run, i)] or None
     run.next_pending = 0
     state.decidable[run.run_id] = run
 

@@ -92,7 +92,7 @@ def _decide(draft: Draft, builder: Builder, run: Run, task: int) -> None:
     else:
         outcome = join.decide(plan.rules[task], *run.edges(task))
     if outcome != join.RUN:
-        draft.emit(Kind.TASK_SKIPPED, run_id, task=task, reason=join.REASONS[outcome])
+        draft.emit(Kind.TASK_SKIPPED, run_id, task=task, reason=join.REASONS[outcome], **run.again(task))
         return
     data = b""
     if plan.when is not None and (condition := plan.when[task]) is not None:
@@ -103,10 +103,10 @@ def _decide(draft: Draft, builder: Builder, run: Run, task: int) -> None:
             return
         data = _recorded(operands)
         if not truthy(value):
-            draft.emit(Kind.TASK_SKIPPED, run_id, task=task, reason="condition", data=data)
+            draft.emit(Kind.TASK_SKIPPED, run_id, task=task, reason="condition", data=data, **run.again(task))
             return
     if plan.kinds[task] == JOIN:
-        draft.emit(Kind.TASK_SUCCEEDED, run_id, task=task, data=data)
+        draft.emit(Kind.TASK_SUCCEEDED, run_id, task=task, data=data, **run.again(task))
     elif plan.mapped is not None and plan.mapped[task] is not None:
         expansion.begin(draft, builder, run, task)
     else:
@@ -125,7 +125,8 @@ def _cancel(draft: Draft, run: Run, task: int) -> None:
     attempt = run.attempts.get(task)
     ended.stop(draft, run, task, "cancelled")
     number = attempt.number if attempt is not None else 0
-    draft.emit(Kind.TASK_CANCELLED, run.run_id, task=task, attempt=number, reason=run.reason)
+    again = run.again(task)
+    draft.emit(Kind.TASK_CANCELLED, run.run_id, task=task, attempt=number, reason=run.reason, **again)
 
 
 def _finish(draft: Draft, builder: Builder, run: Run) -> None:

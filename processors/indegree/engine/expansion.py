@@ -60,7 +60,7 @@ def begin(draft: Draft, builder: Builder, run: Run, task: int) -> None:
         )
         return
     if not items:
-        draft.emit(Kind.TASK_SUCCEEDED, run.run_id, task=task, value=Value(json=b"[]"))
+        draft.emit(Kind.TASK_SUCCEEDED, run.run_id, task=task, value=Value(json=b"[]"), **run.again(task))
         return
     data = _slice(items, 0)
     if data is None:
@@ -92,12 +92,11 @@ def _begin_following(draft: Draft, run: Run, task: int, parent: int) -> None:
             generation=run.generation(task),
         )
     elif state == SUCCESS or (state == FAILED and run.plan.allow[parent]):
-        draft.emit(Kind.TASK_SUCCEEDED, run.run_id, task=task, value=Value(json=b"[]"))
+        draft.emit(Kind.TASK_SUCCEEDED, run.run_id, task=task, value=Value(json=b"[]"), **run.again(task))
     else:
         skipped = state == SKIPPED and (run.reasons or {}).get(parent) != "upstream_failed"
-        draft.emit(
-            Kind.TASK_SKIPPED, run.run_id, task=task, reason="upstream_skipped" if skipped else "upstream_failed"
-        )
+        reason = "upstream_skipped" if skipped else "upstream_failed"
+        draft.emit(Kind.TASK_SKIPPED, run.run_id, task=task, reason=reason, **run.again(task))
 
 
 def _items(builder: Builder, run: Run, task: int) -> Any:
@@ -150,7 +149,7 @@ def _step(draft: Draft, builder: Builder, run: Run, found: MapState) -> bool:
         return False
     slot = found.first + place
     if found.follows >= 0 and (skip := _not_followed(run, found, place)):
-        draft.emit(Kind.TASK_SKIPPED, run.run_id, task=slot, reason=skip)
+        draft.emit(Kind.TASK_SKIPPED, run.run_id, task=slot, reason=skip, **run.again(slot))
         return True
     fire.fire(draft, builder, run, slot)
     return True
@@ -221,7 +220,8 @@ def _gathered(builder: Builder, run: Run, found: MapState, inline: int) -> Value
     size = sum(output.size if isinstance(output, Ref) else len(output) for output in outputs) + found.total + 1
     if size <= inline and not any(isinstance(output, Ref) for output in outputs):
         return Value(json=b"[" + b",".join(o for o in outputs if isinstance(o, bytes)) + b"]")
-    token = f"{run.run_id}/{found.task}/{found.first}/{run.generation(found.task)}"
+    begun = 0 if run.generations is None else sum(run.generations.get(found.first + p, 0) for p in range(found.total))
+    token = f"{run.run_id}/{found.task}/{found.first}/{begun}"  # another where an instance began again
     reference: Reference = builder.values.stored(run, token, lambda: _value_list(outputs))
     kept = Reference()
     kept.CopyFrom(reference)

@@ -24,7 +24,8 @@ _INSTANCE_ERROR_CHARS = 200
 def fail(draft: Draft, run: Run, slot: int, reason: str) -> None:
     """A task (or instance) fails before any attempt."""
     reason = text(reason)[: draft.limits.reason_chars]
-    draft.emit(Kind.TASK_FAILED, run.run_id, task=slot, reason=reason, error=Error(type="input", message=reason))
+    error = Error(type="input", message=reason)
+    draft.emit(Kind.TASK_FAILED, run.run_id, task=slot, reason=reason, error=error, **run.again(slot))
 
 
 def attempt_failed(draft: Draft, attempt: Attempt, reason: str, error: Error | None, **fields: Any) -> None:

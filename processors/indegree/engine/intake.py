@@ -85,6 +85,15 @@ class Route:
         return cls(definition, places, any("trigger" in expression.references.roots for expression in read))
 
 
+class Undecidable(Exception):
+    """A fault of the engine while this record was decided. The core is broken, and whoever has it may refuse the record
+    the next time."""
+
+    def __init__(self, topic: str, partition: int, offset: int, fault: Exception) -> None:
+        super().__init__(f"{topic} partition {partition} offset {offset}: {type(fault).__name__}: {fault}")
+        self.record = topic, partition, offset
+
+
 class Refusal(Exception):
     """A record cannot start a run of a workflow; the message is the reason."""
 
@@ -152,7 +161,10 @@ def decide(
             if draft.count >= end or draft.full():
                 break
             if record.data is not None or record.error:
-                _one(draft, builder, topic, partition, intake, record, routes)
+                try:
+                    _one(draft, builder, topic, partition, intake, record, routes)
+                except Exception as fault:
+                    raise Undecidable(topic, partition, record.offset, fault) from fault
             behind = max(behind, record.offset + 1)
         taken += 1
     if behind - intake.next >= at_least:

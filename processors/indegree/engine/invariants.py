@@ -209,6 +209,11 @@ def image(state: State) -> dict[str, Any]:
     }
 
 
+def _ready(run: Run, found: MapState) -> list[int]:
+    """Without what stays there though it has been begun or ended."""
+    return sorted({place for place in found.ready if run.states[found.first + place] == PENDING})
+
+
 def image_of_run(run: Run) -> dict[str, Any]:
     """One run as plain data."""
     return {
@@ -226,7 +231,7 @@ def image_of_run(run: Run) -> dict[str, Any]:
         "outputs": dict(run.outputs),
         "reasons": dict(run.reasons or {}),
         "maps": {
-            task: (m.first, m.total, m.known, m.slices, m.left, m.failed, m.active, sorted(m.ready), dict(m.errors))
+            task: (m.first, m.total, m.known, m.slices, m.left, m.failed, m.active, _ready(run, m), dict(m.errors))
             for task, m in (run.maps or {}).items()
         },
         "nodes": list(run.nodes or ()),

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections import deque
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from indegree.engine.state import Run, State
@@ -39,7 +39,8 @@ class MapState:
     limit:   instances at a time, 0 for no limit
     left:    instances that have not ended; failed: that are FAILED; active: that are begun and have not ended
     next:    no place before it is PENDING (without `follows`)
-    ready:   places that may begin, with `follows`: what they follow has ended
+    ready:   a heap of places that may begin, with `follows`: what they follow has ended; of those that are not PENDING
+             any more some stay until they come up
     errors:  place -> JSON object, of instances that failed
     """
 
@@ -75,7 +76,7 @@ class MapState:
         self.failed = 0
         self.active = 0
         self.next = 0
-        self.ready: deque[int] = deque()
+        self.ready: list[int] = []
         self.errors: dict[int, bytes] = {}
         self._texts: list[bytes] = []
         self._texts_of = -1
@@ -184,7 +185,7 @@ def ended(state: State, run: Run, slot: int, old: int) -> None:
     for follower in run.plan.followers.get(found.task, ()):
         following = run.maps.get(follower) if run.maps is not None else None
         if following is not None and run.states[following.first + place] == PENDING:
-            following.ready.append(place)
+            heappush(following.ready, place)
             refresh(state, run, following)
     refresh(state, run, found)
 
@@ -206,7 +207,7 @@ def refresh(state: State, run: Run, found: MapState) -> None:
     states, first = run.states, found.first
     if found.follows >= 0:
         while found.ready and states[first + found.ready[0]] != PENDING:
-            found.ready.popleft()
+            heappop(found.ready)
     else:
         while found.next < found.total and states[first + found.next] != PENDING:
             found.next += 1
@@ -229,5 +230,5 @@ def recount(state: State, run: Run, found: MapState) -> None:
     found.failed = states.count(FAILED)
     found.active = sum(1 for s in states if PENDING < s < TERMINAL)
     found.next = 0
-    found.ready = deque(_followable(run, found) if found.follows >= 0 else ())
+    found.ready = _followable(run, found) if found.follows >= 0 else []
     refresh(state, run, found)

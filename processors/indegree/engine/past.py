@@ -62,15 +62,19 @@ class Past:
             elif kind == Kind.SNAPSHOT:
                 self._snapshot(event)
             elif own == self._run_id and kind < Kind.DEFINITION_RECORDED:
-                if kind == Kind.RUN_STARTED:
-                    self._know(event.version)
+                if kind == Kind.RUN_STARTED and not self._knows(event.version):
+                    continue
                 run = apply(state, event, own)
                 if kind == Kind.RUN_FINISHED and run is not None:
                     self.run, self.ended_ms = run, frame.time_ms
 
-    def _know(self, version: str) -> None:
+    def _knows(self, version: str) -> bool:
+        """Whether the definition stands in what was read."""
         if version not in self._state.versions:
+            if version not in self._parts:
+                return False
             self._state.versions[version] = read_plan(version, b"".join(self._parts[version]))
+        return True
 
     def _snapshot(self, event: Event) -> None:
         data = b""
@@ -87,6 +91,6 @@ class Past:
             return
         base = RunSnapshot.FromString(data)
         if base.run_id == self._run_id:
-            if base.version:
-                self._know(base.version)
+            if base.version and not self._knows(base.version):
+                return
             apply_snapshot(self._state, Event(state="run", data=data))

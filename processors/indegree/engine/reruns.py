@@ -202,7 +202,7 @@ def begin_again(draft: Draft, builder: Builder, run: Run, again: Again, command:
     draft.emit(
         Kind.RUN_RERUN,
         run.run_id,
-        state="PAUSED" if run.paused else "RUNNING",
+        state="PAUSED" if run.paused or ("workflow", plan.workflow) in draft.state.switches else "RUNNING",
         data=struct.pack(f"<{len(slots)}I", *slots),
         reason=text(why)[: draft.limits.reason_chars],
         actor=command.actor,
@@ -281,7 +281,7 @@ def _apply_rerun(state: State, run: Run | None, event: Event) -> None:
             states[slot] = RUNNING if goes_on else PENDING
             _forget(run, slot)
     generations = run.generations if run.generations is not None else {}
-    for slot in {*slots} | {run.node(slot) for slot in slots}:  # with an instance its task: it is to be gathered again
+    for slot in slots:
         generations[slot] = generations.get(slot, 0) + 1
     run.generations = generations or None
     run.closing = run.ending = run.reason = run.actor_end = ""

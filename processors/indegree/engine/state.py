@@ -312,6 +312,11 @@ class Run:
         """How often the task was begun again by hand."""
         return 0 if self.generations is None else self.generations.get(slot, 0)
 
+    def again(self, slot: int) -> dict[str, Any]:
+        """`generation` as a field of its events, where it is not 0."""
+        generation = 0 if self.generations is None else self.generations.get(slot, 0)
+        return {"generation": generation} if generation else {}
+
     def counts(self, slot: int) -> bool:
         """Whether it is part of the run now: a hook is only when the run ends in what it is for."""
         plan = self.plan

@@ -120,6 +120,8 @@ def what(event: Event, time_ms: int) -> str:
         case Kind.TASK_QUEUED:
             return f"QUEUED, {attempt}" + (f", generation {event.generation}" if event.generation else "")
         case Kind.TASK_WAITING:
+            if event.reason in ("delay", "until"):
+                return f"WAITING until {rfc3339(int(event.label))}"
             until = f", until {rfc3339(event.due_ms)} at most" if event.due_ms else ""
             return f"WAITING for {event.reason} {event.label}{until}"
         case Kind.TASK_EXPANDED:
@@ -131,7 +133,8 @@ def what(event: Event, time_ms: int) -> str:
         case Kind.TASK_SUCCEEDED:
             done = f", {attempt}{worker}" if event.attempt else ""
             took = f", {event.finished_ms - event.started_ms} ms" if event.started_ms and event.finished_ms else ""
-            return f"SUCCESS{done}{took}{_by(event.actor)}{_because(event.reason)}, output {_output(event.value)}"
+            why = f" {_short(event.data)}" if event.reason == "by_hand" and event.data else ""
+            return f"SUCCESS{done}{took}{_by(event.actor)}{_because(event.reason)}{why}, output {_output(event.value)}"
         case Kind.ATTEMPT_FAILED:
             return f"{attempt} failed{worker}: {event.reason}{_error(event.error, event.reason)}"
         case Kind.TASK_RETRYING:

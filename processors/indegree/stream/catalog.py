@@ -16,6 +16,7 @@ import asyncio
 import logging
 import time
 import zlib
+from bisect import insort
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -100,8 +101,8 @@ class Catalog(Service):
         return self.by_hash(self._version(what))
 
     def activations(self) -> dict[str, Sequence[tuple[int, str]]]:
-        """Workflow to (when it was activated, version) of the versions that were heard of, in order; the last is the
-        active one. Compaction may have left out earlier ones."""
+        """Workflow to (when it was activated, version) of the latest of its activations, in order; the last is the
+        active one."""
         return dict(self._heard_of)
 
     def mentions(self, version: str, field: bytes) -> bool:
@@ -224,12 +225,15 @@ class Catalog(Service):
         try:
             if head == "active":
                 self._point(self._active, rest, value)
-                self._activated(rest)
+                if rest in self._active:
+                    self._activated(rest, self._active[rest])
             elif head == "label":
                 workflow, _, label = rest.partition("/")
                 self._point(self._labels, (workflow, label), value)
-            elif head == "history":
-                pass  # for people
+            elif head == "history" and value is not None:
+                line = VersionPointer.FromString(value)
+                if line.what in ("activated", "rolled_back"):  # the rest is for people
+                    self._activated(line.workflow, (line.time_ms, line.version))
             elif rest and value is not None:
                 part = DefinitionPart.FromString(value)
                 if head != part.version or not 0 <= part.part < part.parts:
@@ -240,10 +244,10 @@ class Catalog(Service):
         except Exception as error:  # noqa: BLE001 - somebody else's bytes
             log.warning("a record of %s with key %r is left out: %s", self._tp.topic, name, error)
 
-    def _activated(self, workflow: str) -> None:
-        pointer, known = self._active.get(workflow), self._heard_of.setdefault(workflow, [])
-        if pointer is not None and (not known or known[-1] != pointer):
-            known.append(pointer)
+    def _activated(self, workflow: str, pointer: _Pointer) -> None:
+        known = self._heard_of.setdefault(workflow, [])
+        if pointer not in known:
+            insort(known, pointer, key=lambda at: at[0])
             del known[:-_ACTIVATIONS]
             self.changes += 1
 

@@ -1,7 +1,7 @@
 """What an engine's page shows of its state: read when Prometheus asks, kept nowhere.
 
 Queue names come from users' workflows, so only those are labels that a worker serves or the engine was started for, at
-most 100; all others are added up under `other`.
+most 100; all others are added up under `other`. So are partitions of users' topics beyond 500.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from indegree.stream.engine import Engine
 
 MAX_QUEUES = 100
+MAX_INTAKES = 500
 OTHER = "other"
 _INPUTS = ("triggers", "commands", "results")
 
@@ -59,8 +60,11 @@ class Gauges(Collector):
         found["partitions_owned"].add_metric([], sum(part.serving for part in engine.owned.values()))
         found["partitions_quarantined"].add_metric([], len(engine.session.members().quarantined))
         found["intake_stopped"].add_metric([], int(bool(engine.fitness.fault)))
-        for tp, (_, lag) in sorted(engine.intake.lag().items()):
-            found["intake_lag"].add_metric([tp.topic, str(tp.partition)], lag)
+        lags = [(tp.topic, str(tp.partition), lag) for tp, (_, lag) in sorted(engine.intake.lag().items())]
+        for topic, partition, lag in lags[:MAX_INTAKES]:
+            found["intake_lag"].add_metric([topic, partition], lag)
+        if len(lags) > MAX_INTAKES:
+            found["intake_lag"].add_metric([OTHER, ""], sum(lag for *_, lag in lags[MAX_INTAKES:]))
         found["intake_partitions_stopped"].add_metric([], len(engine.intake.stopped))
         found["leader"].add_metric([], int(engine.session.leads))
         found["lease_remaining_seconds"].add_metric([], max(0.0, engine.session.lease_remaining_s()))

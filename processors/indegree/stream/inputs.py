@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from indegree.engine.past import Reopened
 from indegree.events import telemetry
 from indegree.events.codec import Undecodable, decode_command, decode_result, decode_trigger
 from indegree.events.definition import Definition
@@ -24,7 +25,10 @@ from indegree.v1.trigger_pb2 import Activate, Command, Deploy, Origin, Start
 
 @dataclass(slots=True)
 class Decoded:
-    """Exactly one of `start`, `command`, `result`, `tombstone`, `reason` is set. `origin` belongs to the first two."""
+    """Exactly one of `start`, `command`, `result`, `tombstone`, `reason` is set. `origin` belongs to the first two.
+
+    reopened: the run that has ended and that the command would have begin again, once it has been read back
+    """
 
     start: Start | None = None
     command: Command | None = None
@@ -33,6 +37,7 @@ class Decoded:
     definition: Definition | None = None
     tombstone: bool = False
     reason: str | None = None
+    reopened: Reopened | None = None
 
 
 _TOMBSTONE = Decoded(tombstone=True)

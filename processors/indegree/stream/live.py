@@ -25,6 +25,8 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from indegree.engine.core import Effects, OutboxEntry
+from indegree.engine.intake import Undecidable
+from indegree.engine.past import Reopened
 from indegree.events.kafka import KafkaUnreachable
 from indegree.events.topics import RESULTS, TRIGGERS
 from indegree.stream.appends import Appends, AppendUnknown
@@ -37,6 +39,7 @@ from indegree.stream.offers import Offers
 from indegree.stream.outbound import Ticket
 from indegree.stream.outbox import Outbox
 from indegree.stream.progress import NOWHERE, ProgressLog
+from indegree.stream.reopening import read_back
 from indegree.stream.restarts import Restarts
 from indegree.stream.services import Services
 from indegree.stream.snapshots import Snapshots
@@ -103,7 +106,7 @@ class Live:
         )
         self._outbox = Outbox(settings, topics, outbound, self.ticket, self.wake)
         self._values = Values(number, self.core, services.payloads, self.wake, self.failed)
-        self.offers = Offers(self.core, self.wake)
+        self.offers = Offers(self.core, self.wake, restarts.strangers)
         """What was read of users' topics for this partition."""
         self._reader = InputReader(
             topics, number, services.catalog, lambda workflow: self.core.state.windows.previous.get(workflow, "")
@@ -130,6 +133,7 @@ class Live:
         self.sent_total = 0  # task records sent by this ownership
         self._dispatched_at = float("-inf")
         self._count_inputs = [metrics.inputs.labels(label, word) for word in _WORDS]
+        self._count_intake = metrics.inputs.labels(label, "intake")
         self._count_tombstones, self._count_refused = metrics.tombstones.labels(label), metrics.refused.labels(label)
         self._count_frames, self._count_events = metrics.frames.labels(label), metrics.events.labels(label)
         self._count_tasks, self._judged = metrics.tasks.labels(label), metrics.judged(number)
@@ -191,7 +195,8 @@ class Live:
         except BaseException as error:
             ours = isinstance(error, Exception) and not isinstance(error, (Fenced, *EXTERNAL))
             if ours and error is not self._error:
-                self._restarts.failed_at(self._suspect, before, f"{type(error).__name__}: {error}")
+                suspect = error.record if isinstance(error, Undecidable) else self._suspect
+                self._restarts.failed_at(suspect, before, f"{type(error).__name__}: {error}")
             if self._error is None:
                 self._error = error
             raise
@@ -218,6 +223,8 @@ class Live:
                 decoded = self._culprit(index, offset) or await self._reader.read(index, record)
                 tombstones += decoded.tombstone
                 refused += decoded.reason is not None
+                if decoded.command is not None and (run_id := core.needs_run(decoded.command)):
+                    decoded.reopened = await self._read_back(run_id)
                 self._input(index, offset, decoded)
             self._suspect = None
             if core.full():
@@ -238,6 +245,15 @@ class Live:
             if refused:
                 self._count_refused.inc(refused)
 
+    async def _read_back(self, run_id: str) -> Reopened:
+        """A run that has ended here. What ended it is on the log by then."""
+        await self._cut()
+        await self._appends.join()
+        settings, ended = self._services.settings, self.core.state.windows.ended[run_id]
+        found = await read_back(settings, self._services.topics.events, self.number, run_id, ended.time_ms)
+        self.core.begin(*self._clock.both_ms())
+        return found
+
     def _culprit(self, index: int, offset: int) -> Decoded | None:
         culprits = self._restarts.culprits
         if not culprits or (index, offset) not in culprits:
@@ -253,7 +269,7 @@ class Live:
         elif decoded.start is not None:
             core.trigger(decoded.start, decoded.origin, decoded.definition)
         elif decoded.command is not None:
-            core.command(decoded.command, decoded.origin, decoded.definition)
+            core.command(decoded.command, decoded.origin, decoded.definition, decoded.reopened)
         elif decoded.reason is not None:
             core.poison(index, offset, decoded.reason)
         else:
@@ -297,10 +313,13 @@ class Live:
         if offers.is_empty() or not self.serving or self._held:
             return
         until = time.monotonic() + YIELD_S
+        before, tombstones = offers.decided, self.core.counters["tombstones"]
         while not offers.is_empty() and time.monotonic() < until:
             offers.decide()
             if self.core.full():
                 await self._cut()
+        self._count_intake.inc(offers.decided - before)
+        self._count_tombstones.inc(self.core.counters["tombstones"] - tombstones)
         if not offers.is_empty():
             self.wake()
 

@@ -169,6 +169,11 @@ class LogReader:
         begin, end = await asyncio.gather(self._kafka.beginning_offsets(tps), self._kafka.end_offsets(tps))
         return [(int(begin[tp]), int(end[tp])) for tp in tps]
 
+    async def offset_at(self, time_ms: int) -> int:
+        """The first offset that was appended at this time or later (the broker's time); the end where none was."""
+        found = (await self._kafka.offsets_for_times({self.tp: max(0, time_ms)})).get(self.tp)
+        return (await self.bounds())[1] if found is None else int(found.offset)
+
     async def end(self) -> int:
         end = int((await self._kafka.end_offsets([self.tp]))[self.tp])
         if end < self.at:

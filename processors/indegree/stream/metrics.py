@@ -28,7 +28,12 @@ class Metrics:
         ProcessCollector(registry=r)
         PlatformCollector(registry=r)
         GCCollector(registry=r)
-        self.inputs = Counter("indegree_inputs", "Records read from the inputs", ["partition", "topic"], registry=r)
+        self.inputs = Counter(
+            "indegree_inputs",
+            "Records read from the inputs; `intake`: from users' topics",
+            ["partition", "topic"],
+            registry=r,
+        )
         self.tombstones = Counter(
             "indegree_tombstones", "Input records without a value, skipped", _PARTITION, registry=r
         )

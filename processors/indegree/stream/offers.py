@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiokafka import TopicPartition
 
@@ -69,16 +69,22 @@ class OffersSkipped(Exception):
 
 
 class Offers:
-    """Of one ownership. `wake()`: has the stream take a step soon.
+    """Of one ownership. `wake()`: has the stream take a step soon. `culprits`: records (topic, partition, offset) that
+    are refused unread, with the reason, since earlier ownerships failed at them.
 
     closed:  the ownership is over; what is put is dropped
     settled: the last frame that is acknowledged
+    decided: how many records were decided
     """
 
-    def __init__(self, core: PartitionCore, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, core: PartitionCore, wake: Callable[[], None], culprits: dict[tuple[str, int, int], str] | None = None
+    ) -> None:
         self.core = core
+        self._culprits = culprits if culprits is not None else {}
         self.closed = False
         self.settled = 0
+        self.decided = 0
         self._wake = wake
         self._waiting: deque[Joined | Left | Lost | Records] = deque()
         self._counts: dict[TopicPartition, int] = {}  # records that wait
@@ -168,12 +174,22 @@ class Offers:
             raise OffersSkipped(
                 f"{tp.topic} partition {tp.partition}: records from {position} to {offer.begin - 1} are missing"
             )
-        done = self.core.intake(tp.topic, tp.partition, offer.records[:SLICE], offer.routes, offer.at_least)
+        records = offer.records[:SLICE]
+        if self._culprits:
+            records = [self._without_culprit(tp, record) for record in records]
+        done = self.core.intake(tp.topic, tp.partition, records, offer.routes, offer.at_least)
+        for record in records[:done] if self._culprits else ():
+            self._culprits.pop((tp.topic, tp.partition, record.offset), None)
         self._counts[tp] -= done
+        self.decided += done
         if done:
             self._decided[tp] = offer.begin = max(position, offer.records[done - 1].offset + 1)
         offer.records = offer.records[done:]
         return not offer.records
+
+    def _without_culprit(self, tp: TopicPartition, record: Taken) -> Taken:
+        why = self._culprits.get((tp.topic, tp.partition, record.offset))
+        return record if why is None else replace(record, data=None, error=why)
 
     def again(self) -> None:
         """A value may have come: what waited for it is decided anew."""

@@ -23,6 +23,8 @@ TIMES = 3
 
 Input = tuple[int, int]
 """Topic index (Frame.next's order) and offset."""
+Stranger = tuple[str, int, int]
+"""A record of a user's topic: topic, partition, offset."""
 
 
 @dataclass(slots=True)
@@ -35,13 +37,15 @@ class Restarts:
     """Failed recoveries in a row."""
     culprits: dict[Input, str] = field(default_factory=dict)
     """Inputs that are refused unread, with the reason."""
+    strangers: dict[Stranger, str] = field(default_factory=dict)
+    """The same of users' topics. Whoever refuses one takes it out."""
     careful: bool = False
     """One input a frame, each acknowledged before the next."""
     hopeless: str = ""
     """Why the partition cannot go on, whatever input is left out; empty while it may."""
     _outage: bool = False
     _last_s: float = float("-inf")
-    _at: Input | tuple[int, ...] | None = None
+    _at: Input | Stranger | tuple[int, ...] | None = None
     _times: int = 0
 
     def delay_s(self) -> float:
@@ -65,13 +69,17 @@ class Restarts:
     def recovered(self) -> None:
         self.recoveries = 0
 
-    def failed_at(self, suspect: Input | None, positions: tuple[int, ...], reason: str) -> None:
+    def failed_at(self, suspect: Input | Stranger | None, positions: tuple[int, ...], reason: str) -> None:
         """A step failed by a fault of its own: at `suspect` if one input was being decided, else after `positions`."""
         at = suspect if suspect is not None else positions
         self._times = self._times + 1 if at == self._at else 1
         self._at = at
         if suspect is not None and (self._times >= TIMES or self.careful):
-            self.culprits[suspect] = f"it failed {TIMES} times to be processed: {reason}"
+            why = f"it failed {TIMES} times to be processed: {reason}"
+            if len(suspect) == 3:
+                self.strangers[suspect] = why
+            else:
+                self.culprits[suspect] = why
             self.careful, self._times = False, 0
         elif suspect is None and self._times >= TIMES:
             if self.careful:

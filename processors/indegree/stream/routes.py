@@ -12,9 +12,8 @@ first.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from indegree.engine.intake import Route
 from indegree.events.definition import CronTrigger, Definition, KafkaTrigger
@@ -85,8 +84,7 @@ class Routes:
     def _of(self, definition: Definition, time_ms: int, before: Mapping[str, Reader]) -> dict[str, Reader]:
         places: dict[str, list[int]] = {}
         earliest: set[str] = set()
-        triggers: Sequence[Any] = definition.triggers
-        for place, trigger in enumerate(triggers):
+        for place, trigger in enumerate(definition.triggers):
             if isinstance(trigger, CronTrigger):
                 continue
             topic = trigger.topic if isinstance(trigger, KafkaTrigger) else self._topics.progress
