@@ -386,3 +386,32 @@ def test_a_hundred_thousand_tasks_build_and_come_back() -> None:
     assert again == found
     assert again.graph.degree[n - 1] == n - 2
     assert len({id(task.retry) for task in again.tasks[:-1]}) == 1
+
+
+def test_a_run_trigger_and_its_normal_form() -> None:
+    trigger = {
+        "workflow": "up",
+        "state": "FAILED",
+        "task": "load",
+        "filter": "value.attempt > 1",
+        "params": {"p": "key"},
+    }
+    normal = {"id": "w", "params": {"p": {}}, "tasks": [{"id": "a"}], "triggers": [{"run": trigger}]}
+    definition = Definition.from_normal(normal)
+    assert definition.normal()["triggers"] == [{"run": trigger}]
+    assert Definition.from_normal(definition.normal()) == definition
+
+
+@pytest.mark.parametrize(
+    ("trigger", "words"),
+    [
+        ({}, "names no workflow"),
+        ({"workflow": "w"}, "for ever"),
+        ({"workflow": "up", "state": "SKIPPED"}, "not one of SUCCESS, FAILED, CANCELLED"),
+        ({"workflow": "up", "filter": "tasks.a.output"}, "tasks"),
+        ({"workflow": "up", "begin": "earliest"}, "begin"),
+    ],
+)
+def test_run_triggers_that_are_wrong(trigger: dict[str, Any], words: str) -> None:
+    with pytest.raises(DefinitionError, match=words):
+        Definition.from_normal({"id": "w", "tasks": [{"id": "a"}], "triggers": [{"run": trigger}]})

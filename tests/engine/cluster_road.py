@@ -31,6 +31,11 @@ class Cluster:
         self.roads = [Road(number, partitions, limits) for number in range(partitions)]
         self.definitions: dict[str, Definition] = {}
 
+    def doubt(self, doubting: bool) -> None:
+        """Whether states are compared after every step: it takes time in proportion to what is live."""
+        for road in self.roads:
+            road.doubting = doubting
+
     # -- inputs
 
     def start(self, partition: int, definition: Definition | str, params: Any = None, **fields: Any) -> str:

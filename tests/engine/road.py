@@ -52,6 +52,7 @@ class Road:
         self.now = EPOCH_MS
         self.offsets = [0, 0, 0]
         self.epoch = 0
+        self.doubting = True
         self.recover_from = 0  # index in the log, as the frames would say it
         self.shadow = PartitionCore(number, partitions, self.limits)
         self.core = PartitionCore(number, partitions, self.limits)
@@ -85,11 +86,12 @@ class Road:
             frame, effects = cut
             data = frame.SerializeToString()
             self.log.append(data)
-            check(self.core.state)
             again: list[Progress] = []
             self.shadow.replay(Frame.FromString(data), again)
-            assert again == effects.progress
-            if not self.core._draft.sealed and not self.core._draft.count:
+            if self.doubting:
+                check(self.core.state)
+                assert again == effects.progress
+            if self.doubting and not self.core._draft.sealed and not self.core._draft.count:
                 assert image(self.core.state) == image(self.shadow.state)
                 check(self.shadow.state)
             self.progress += effects.progress

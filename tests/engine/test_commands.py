@@ -18,9 +18,6 @@ from indegree.v1.trigger_pb2 import (
     ForwardedStart,
     Origin,
     PartitionMessage,
-    Pause,
-    Rerun,
-    Signal,
     Start,
 )
 from indegree.v1.workflow_pb2 import DeadLetter, VersionPointer
@@ -240,7 +237,6 @@ def test_a_deploy_of_what_was_not_published_is_refused(definition: Definition | 
     road = Road()
     road.command(Command(request_id="q", deploy=Deploy(workflow="w", version=ONE.hash)), definition)
     assert "does not lie on the workflows topic: publish it" in last(road)[2]
-
 
 
 def test_a_deploy_is_judged_on_the_partition_of_the_workflows_name() -> None:

@@ -152,7 +152,7 @@ def test_workflows_that_have_gone_are_forgotten() -> None:
     assert len(level.turns) < 2_100
 
 
-@pytest.mark.parametrize("seed", [7, random.randrange(10**6)])
+@pytest.mark.parametrize("seed", [7, 8])
 def test_nothing_is_lost_or_given_twice_whatever_happens(seed: int) -> None:
     print("seed", seed)
     rng = random.Random(seed)

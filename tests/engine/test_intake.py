@@ -11,7 +11,9 @@ from indegree.engine.kinds import Kind
 from indegree.engine.limits import Limits
 from indegree.engine.state import DEAD_LETTER
 from indegree.events.definition import Definition
+from indegree.events.run_ids import partition_of_key
 from indegree.v1.event_pb2 import Frame
+from indegree.v1.trigger_pb2 import Command
 from indegree.v1.workflow_pb2 import DeadLetter
 from tests.engine.road import EPOCH_MS, Road
 
@@ -301,3 +303,19 @@ def test_the_end_of_a_run_starts_another_workflow() -> None:
     [started] = intake.road.events(Kind.RUN_STARTED)
     assert json.loads(started.value.json) == {"of": "r1"}
     assert intake.position() == 3
+
+
+def test_a_start_whose_idempotency_key_lives_elsewhere_goes_there_with_its_record_and_is_one_run() -> None:
+    definition = flow(trigger={"idempotency_key": "value.id"})
+    homes = {key: partition_of_key("idempotency", "w", key, 2) for key in map(str, range(20))}
+    key = next(key for key, home in homes.items() if home == 1)
+    intake = Intake(definition, road=Road(0, 2))
+    intake.take(record(0, {"id": key}), record(1, {"id": key}))
+    assert intake.started() == []
+    messages = intake.road.core.state.outbox[1].values()
+    there = Road(1, 2)
+    for entry in messages:
+        there.command(Command.FromString(entry.data), definition)
+    [started] = there.events(Kind.RUN_STARTED)
+    assert (started.origin.kind, started.origin.offset, len(there.events(Kind.RUN_REPEATED))) == ("kafka", 0, 1)
+    assert [event.total for event in intake.road.events(Kind.INTAKE_DECIDED)] == [1, 1]

@@ -286,7 +286,7 @@ def test_a_switch_during_a_snapshot_is_as_it_was_last() -> None:
 # -- whatever happens --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3, random.randrange(10**6)])
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
 def test_pauses_takeovers_and_snapshots_in_any_order_lose_nothing(seed: int) -> None:
     print("seed", seed)
     rng = random.Random(seed)

@@ -12,7 +12,7 @@ from indegree.v1.event_pb2 import Event
 from indegree.v1.task_pb2 import Result
 from indegree.v1.trigger_pb2 import Command, Pause, Resume, Start
 from indegree.v1.value_pb2 import Value
-from tests.engine.reopening import mark, past_of, rerun
+from tests.engine.reopening import mark, past_of, rerun, skip
 from tests.engine.road import Road, workflow
 
 DIAMOND = (
@@ -415,14 +415,15 @@ def test_a_kill_at_any_frame_of_a_rerun_of_a_large_run_loses_nothing() -> None:
     first = len(road.log)
     assert rerun(road, run) == ""
     assert len(road.log) - first >= 4, "it takes several frames"
-    assert {e.state for e in road.events(Event.SNAPSHOT)} == {"piece", "run"}
+    assert {e.state for e in road.events(Event.SNAPSHOT)} == {"piece"}
     whole = road.log
     for cut_at in range(first, len(whole) + 1):
         again = Road(limits=limits, log=whole[:cut_at])
         again.now = road.now
         again.step()
-        if not any(e.kind == Event.RUN_RERUN for e in again.events()):
-            assert again.core.run(run) is None, "it has ended again"
+        if not again.events(Event.RUN_RERUN):
+            assert again.core.run(run) is None
+            assert len(again.events(Event.RUN_FINISHED)) == 1
             assert rerun(again, run) == ""
         again.ok("c")
         again.ok("end")
@@ -430,3 +431,37 @@ def test_a_kill_at_any_frame_of_a_rerun_of_a_large_run_loses_nothing() -> None:
         live = past_of(again, run).run
         assert live is not None
         assert [len(live.outputs[place]) for place in range(4)] == [90_002] * 4
+
+
+@pytest.mark.parametrize("what", ["rerun", "skip"])
+def test_a_kill_in_the_middle_of_ending_many_instances_judges_no_mapped_task(what: str) -> None:
+    limits = Limits(frame_events=2)
+    road = Road(limits=limits)
+    run = road.start(workflow({"id": "list"}, mapped(), {"id": "sum", "args": {"all": "${{ m }}"}}))
+    road.ok("list", list(range(7)))
+    first = len(road.log)
+
+    def give(to: Road) -> str:
+        return rerun(to, run, "list") if what == "rerun" else skip(to, run, "m")
+
+    assert give(road) == ""
+    for cut_at in range(first, len(road.log)):
+        again = Road(limits=limits, log=road.log[:cut_at])
+        again.step()
+        assert not [e for e in again.events(Event.TASK_SUCCEEDED) if e.task == 1]
+        if again.core.state.next[1] == 0:  # else the command is decided
+            assert give(again) == ""
+        if what == "rerun":
+            again.ok("list", [1])
+            again.ok("m[0]", 5)
+            assert json.loads(again.ok("sum").args) == {"all": [5]}
+        else:
+            assert [e for e in again.events(Event.TASK_SKIPPED) if e.task == 1]
+        assert again.events(Event.RUN_FINISHED)[-1].state == "SUCCESS"
+
+
+def test_a_task_that_has_not_begun_cannot_begin_again() -> None:
+    road = Road()
+    run = road.start(workflow({"id": "a"}, {"id": "b", "depends_on": ["a"]}))
+    assert "has not begun" in rerun(road, run, "b")
+    assert road.states(run) == {"a": "QUEUED", "b": "PENDING"}

@@ -229,6 +229,8 @@ def test_a_position_that_was_deleted_stops_its_partition_or_goes_on_as_set(road:
     two.wait_ready()
     if on_lost == "earliest":
         wait_until(lambda: len(starts(road)) == 5, "it goes on with what is there")
+        assert audit(road, orders.name).returncode == 0
+        assert "no records below 6" in audit(road, orders.name, "--from", "0").stdout
     else:
         wait_until(lambda: "the intake stands at 3" in str(two.get("/state")[1]["intake"]), "the page says so")
         assert "indegree_intake_partitions_stopped 1.0" in str(two.get("/metrics")[1])

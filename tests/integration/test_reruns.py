@@ -15,6 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from indegree.events.frames import Verdict
 from indegree.v1.task_pb2 import Result, Task
+from tests.checker import check
 from tests.integration.stream_road import DIAMOND, HandWorker, Road, chain, check_log, make_settings, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -64,7 +65,7 @@ def test_a_run_that_has_ended_is_rerun_from_failed_by_the_next_engine_and_repeat
     first.wait_ready()
     answer = Failing()
     with HandWorker(road.settings, slots=8, answer=answer) as worker:
-        road.deploy(DIAMOND)
+        road.deploy({**DIAMOND, "hooks": {"on_failure": [{"id": "undo", "python": "m:undo"}]}})
         road.deploy(chain(10))
         [request] = road.trigger("diamond")
         assert road.wait_finished([request]) == {request: "FAILED"}
@@ -76,7 +77,7 @@ def test_a_run_that_has_ended_is_rerun_from_failed_by_the_next_engine_and_repeat
         said = ask(road, rerun={"run_id": run_id, "reason": "the disk was full"})
         assert (said["type"], said["reason"]) == ("command.accepted", "begin again: c, d (the disk was full)")
         wait_until(lambda: of_run(road, run_id)[-1]["type"] == "run.success", "it succeeds")
-        assert sorted(task for run, task, _ in worker.ran if run == run_id) == ["a", "b", "c", "c", "d"]
+        assert sorted(task for run, task, _ in worker.ran if run == run_id) == ["a", "b", "c", "c", "d", "undo"]
         again = ask(road, rerun={"run_id": run_id, "task_ids": ["d"]})
         assert again["type"] == "command.accepted"
         wait_until(lambda: of_run(road, run_id)[-1]["type"] == "run.success", "it succeeds again")
@@ -85,8 +86,10 @@ def test_a_run_that_has_ended_is_rerun_from_failed_by_the_next_engine_and_repeat
     positions = [record["position"] for record in of_run(road, run_id)]
     assert positions == list(range(1, len(positions) + 1))
     outputs = {r["task_id"]: r["output"] for r in of_run(road, run_id) if r["type"] == "task.success"}
-    assert outputs == {"a": "a0", "b": "b0", "c": "c1", "d": "d2"}
+    assert outputs == {"a": "a0", "b": "b0", "c": "c1", "d": "d2", "undo": "undo0"}
     check_log(road)
+    verdict = check(road.settings.kafka.bootstrap_servers, road.settings.cluster, expect_runs=[run_id])
+    assert verdict.ok, verdict.report()
 
 
 def test_a_rerun_of_a_run_whose_events_were_deleted_is_refused_with_the_reason(road: Road) -> None:

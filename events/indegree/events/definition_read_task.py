@@ -120,7 +120,7 @@ def read_task(report: Report, value: object, path: str, names: Names, defaults: 
             for key, template in templates.items():
                 read.template(f"{name}.{key}", template)
         if rate_limit is not None:
-            read.expression("rate_limit.key", rate_limit.key)
+            read.expression("rate_limit.key", rate_limit.key, instance=mapped is not None)
         if mapped is not None:
             read.over(mapped)
         if wait_for is not None:
@@ -318,9 +318,9 @@ class _Reading:
         self.mapped = mapped
         self.found: set[str] = set()
 
-    def expression(self, name: str, expression: Expression | None) -> None:
+    def expression(self, name: str, expression: Expression | None, *, instance: bool = False) -> None:
         if expression is not None:
-            self._references(name, expression.references, instance=False)
+            self._references(name, expression.references, instance=instance)
 
     def template(self, name: str, template: Template | None) -> None:
         if template is not None and not template.is_constant:

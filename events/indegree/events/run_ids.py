@@ -45,6 +45,11 @@ def schedule_digits(workflow: str, place: int, scheduled_ms: int) -> str:
     return hashlib.sha256(f"cron\0{workflow}\0{place}\0{scheduled_ms}".encode()).hexdigest()[:12].upper()
 
 
+def moved_id(run_id: str, partition: int) -> str:
+    """The same id on another partition: what it is made of stays."""
+    return f"{run_id.rpartition('-')[0]}-{partition:04d}"
+
+
 def is_run_id(text: str) -> bool:
     """True if `text` has the form of a run id."""
     return _RUN_ID.match(text) is not None

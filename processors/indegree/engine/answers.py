@@ -45,7 +45,7 @@ def accept(draft: Draft, command: Command, run_id: str, what: str, workflow: str
 
 
 def run_here(draft: Draft, command: Command, run_id: str) -> Run | None:
-    """The live run that a command is for. None: the command is answered (no such run), or forwarded to its partition."""
+    """The live run that a command is for. None: the command is answered (no such run), or forwarded to its home."""
     state = draft.state
     run = state.runs.get(run_id)
     if run is not None:

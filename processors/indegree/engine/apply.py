@@ -18,7 +18,7 @@ from array import array
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from indegree.engine import join, mapping
+from indegree.engine import join, mapping, queues
 from indegree.engine.kinds import Kind
 from indegree.engine.plan import keep, known_plan, read_plan
 from indegree.engine.restore import apply_snapshot
@@ -82,7 +82,7 @@ def apply(state: State, event: Event, run_id: str) -> Run | None:
     elif kind == Kind.RUN_STARTED:
         return _start(state, event, run_id)
     elif kind >= Kind.DEFINITION_RECORDED or kind in _NO_RUN:
-        _apply_elsewhere(state, event, kind)
+        _apply_elsewhere(state, event, kind, run_id)
     elif run is not None:
         _apply_to_run(state, run, event, kind)
     return run
@@ -171,6 +171,8 @@ def _apply_to_run(state: State, run: Run, event: Event, kind: int) -> None:
             state.inline_bytes -= run.inline_bytes
             state.decidable.pop(run_id, None)
             run.timer = 0
+            if run.gate:
+                queues.leave(state, run)
             run.position += 1
             state.windows.add_ended(run_id, run.digest, state.time_ms)
         case Kind.RUN_CANCEL_REQUESTED:
@@ -191,13 +193,17 @@ def _apply_to_run(state: State, run: Run, event: Event, kind: int) -> None:
         case Kind.RUN_RELEASED:
             release(state, run)
             run.position += 1
+        case Kind.RUN_GATED:
+            run.not_before_ms = 0
+            run.timer = 0
+            queues.enter(state, run)
         case _ if kind in EXTRA:
             EXTRA[kind](state, run, event)
         case _:
             raise ValueError(f"event kind {kind} is not known to this release: upgrade before reading this log")
 
 
-_NO_RUN = frozenset({Kind.RUN_REFUSED, Kind.RUN_REPEATED})
+_NO_RUN = frozenset({Kind.RUN_REFUSED, Kind.RUN_REPEATED, Kind.START_PASSED_ON})
 """Facts about a start that made no run."""
 
 
@@ -224,11 +230,15 @@ def _start(state: State, event: Event, run_id: str) -> Run:
     if event.state == "PENDING":
         run.waiting = True
         run.not_before_ms = event.due_ms
+        if run.gate and not event.due_ms:
+            queues.enter(state, run)
         run.position = 1  # accepted
         if event.due_ms:
             state.timers.arm(run, event.due_ms)
         return run
     run.position = 2  # accepted, running
+    if run.gate:
+        queues.begin(state, run)
     _begin(state, run)
     return run
 
@@ -247,6 +257,8 @@ def release(state: State, run: Run) -> None:
     run.not_before_ms = 0
     run.timer = 0
     run.started_ms = state.time_ms
+    if run.gate:
+        queues.begin(state, run)
     _begin(state, run)
 
 
@@ -288,7 +300,9 @@ def _wait(state: State, run: Run, task: int, event: Event) -> None:
     if old == WAITING:
         leave_wait(state, run, task)
     run.states[task] = WAITING
-    wait = Wait(run, task, event.reason, state.time_ms, event.due_ms, event.label, event.attempt, event.generation)
+    wait = Wait(
+        run, task, event.reason, state.time_ms, event.due_ms, event.label, event.attempt, event.generation, event.topic
+    )
     if run.waits is None:
         run.waits = {}
     run.waits[task] = wait
@@ -299,9 +313,7 @@ def _wait(state: State, run: Run, task: int, event: Event) -> None:
     if event.reason in ("pool", "rate"):
         if run.held is None:
             run.held = {}
-        held = run.held.get(task, ())
-        if event.label not in held:
-            run.held[task] = (*held, event.label)
+        run.held[task] = (*run.held.get(task, ()), (event.label, event.attempt))
     if old == PENDING:
         if task >= run.plan.n:
             mapping.begun(state, run, task)
@@ -516,7 +528,7 @@ def may_follow(run: Run, task: int) -> bool:
     return parent < 0 or run.states[parent] >= TERMINAL or (run.maps is not None and parent in run.maps)
 
 
-def _apply_elsewhere(state: State, event: Event, kind: int) -> None:
+def _apply_elsewhere(state: State, event: Event, kind: int, run_id: str) -> None:
     """Events that belong to no live run."""
     match kind:
         case (
@@ -528,6 +540,8 @@ def _apply_elsewhere(state: State, event: Event, kind: int) -> None:
             | Kind.INPUT_REFUSED
         ):
             pass  # facts for the history and for whoever asked
+        case Kind.START_PASSED_ON:
+            state.windows.add_key(event.workflow, event.idempotency_key, run_id, event.digest, state.time_ms)
         case Kind.DEFINITION_RECORDED:
             _record(state, event)
         case Kind.VERSION_DEPLOYED:

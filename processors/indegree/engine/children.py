@@ -3,8 +3,10 @@
 Why: a large piece of work is made of smaller ones that have names, versions and limits of their own, and a task that
 waits for one must not hold a worker.
 
-How: the start of the child is a message to the partition where the child will live (spread by the parent's id, so that a
-fan-out over many children uses the whole cluster); its run id is made of the parent's run, task, generation and attempt,
+How: the start of the child is a message to the partition where the child will live (spread by the parent's id, so that
+a
+fan-out over many children uses the whole cluster); its run id is made of the parent's run, task, generation and
+attempt,
 so a repeat is the same run. The task is WAITING meanwhile. At its end, or where it was refused, the child's partition
 sends ChildEnded; the task then succeeds with the child's result or its attempt has failed, and a retry starts another
 child. A cancel, a timeout or a hand that ends the task cancels the child. With `wait: false` the task succeeds at once

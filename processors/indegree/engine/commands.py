@@ -94,7 +94,7 @@ def _message(draft: Draft, builder: Builder, message: PartitionMessage, definiti
     draft.emit(Kind.MESSAGE_RECEIVED, None, target=source, number=message.number)
     match message.WhichOneof("content"):
         case "start":
-            decide_start(draft, builder, message.start.start, message.start.origin, definition)
+            decide_start(draft, builder, message.start.start, message.start.origin, definition, message.start.placed)
         case "command":
             if message.command.WhichOneof("command") != "message":  # one hop: a message never holds a message
                 decide_command(draft, builder, message.command, Origin(), definition)

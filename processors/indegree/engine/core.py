@@ -28,12 +28,12 @@ from indegree.engine.commands import decide_command, out_of_order
 from indegree.engine.dispatch import BOUND, NEW, SENT, Dispatch, Worth
 from indegree.engine.draft import Draft
 from indegree.engine.effects import Effects
+from indegree.engine.failing import attempt_failed
 from indegree.engine.intake import Route, Taken
 from indegree.engine.kinds import Kind
 from indegree.engine.limits import Limits
-from indegree.engine.progress import Projection
-from indegree.engine.failing import attempt_failed
 from indegree.engine.past import Reopened
+from indegree.engine.progress import Projection
 from indegree.engine.records import Builder, Unbuildable
 from indegree.engine.snapshot import Cursor
 from indegree.engine.starts import decide_start
@@ -321,9 +321,7 @@ class PartitionCore:
         """Decides records of a user's topic, in order; returns how many, see intake.decide."""
         found: list[int] = []
         self._of_intake(
-            lambda: found.append(
-                intake.decide(self._draft, self._builder, topic, partition, records, routes, at_least)
-            )
+            lambda: found.append(intake.decide(self._draft, self._builder, topic, partition, records, routes, at_least))
         )
         if at_least == 1:  # of a topic of the cluster's own those without a value are passed over by their header
             self.counters["tombstones"] += sum(1 for r in records[: found[0]] if r.data is None and not r.error)

@@ -144,8 +144,8 @@ class Draft:
             elif kind == Kind.TASK_REJECTED:
                 self.dispatch.refused(run.attempts[event.task], event.worker, event.due_ms)
         if held is not None and run is not None:
-            for name in held:
-                RELEASE[0](self, run, event.task, name)
+            for name, asked_by in held:
+                RELEASE[0](self, run, event.task, name, asked_by)
         return event
 
     def note(self, kind: int, **fields: Any) -> None:
@@ -199,8 +199,10 @@ class Draft:
 _ENDS_ATTEMPT = frozenset({Kind.TASK_SUCCEEDED, Kind.ATTEMPT_FAILED, Kind.TASK_CANCELLED, Kind.TASK_SKIPPED})
 """After these nobody needs to run the attempt. (TASK_FAILED and TASK_RETRYING follow an ATTEMPT_FAILED.)"""
 
-_GIVES_BACK = _ENDS_ATTEMPT | {Kind.TASK_FAILED, Kind.TASK_RETRYING}
+_GIVES_BACK = frozenset(
+    {Kind.TASK_SUCCEEDED, Kind.TASK_CANCELLED, Kind.TASK_SKIPPED, Kind.TASK_FAILED, Kind.TASK_RETRYING}
+)
 """After these a task holds and asks for no limit (apply takes it out of `held`)."""
 
-RELEASE: list[Callable[[Draft, Run, int, str], None]] = []
-"""Who is told then (features.py: tickets.release), with the name of the limit."""
+RELEASE: list[Callable[[Draft, Run, int, str, int], None]] = []
+"""Who is told then (features.py: tickets.release), with the name of the limit and the attempt that asked for it."""

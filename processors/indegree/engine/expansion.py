@@ -4,7 +4,8 @@ Why: `foreach` over 100,000 elements must neither fill one frame nor hold up oth
 goes on where the log ends.
 
 How: `begin` evaluates the list and emits TASK_EXPANDED with the number of instances and the first slice of the items;
-further slices follow while the first instances run already. `advance` then goes through the run's busy maps: writes what
+further slices follow while the first instances run already. `advance` then goes through the run's busy maps: writes
+what
 is left of the items, begins what may begin (in the order of the list, as many at a time as `concurrency` says), and
 when all instances have ended judges the task: their outputs in the order of the list are its output, as references
 where they are large.

@@ -13,7 +13,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Final
 
-from indegree.engine import apply, children, commands, decide, draft, ended, tickets
+from indegree.engine import apply, children, commands, decide, draft, ended, restore, snapshot, tickets
 
 MODULES: Final = (
     "backfills",
@@ -42,6 +42,8 @@ def _register() -> None:
         ended.AFTER_END.extend(getattr(module, "AFTER_END", ()))
         children.OF_BACKFILL.extend(getattr(module, "OF_BACKFILL_ENDED", ()))
     draft.RELEASE.append(tickets.release)
+    restore.LIMITS.append(tickets.read)
+    snapshot.LIMIT.append(tickets.written)
 
 
 _register()

@@ -1,6 +1,7 @@
 """Beginning a task, or one instance of a mapped task, whose rule and condition are met.
 
-Why: what a task does decides how it begins: a worker is to run it, it waits for something, or another run does its work.
+Why: what a task does decides how it begins: a worker is to run it, it waits for something, or another run does its
+work.
 
 How: one function for the first attempt and one for those after it. Tasks with a pool or a rate limit ask for it first
 (tickets.py) and are queued when it is given.

@@ -41,6 +41,8 @@ class Kind:
     RUN_CLOSING: Final = 24
     RUN_RERUN: Final = 25
     RUN_REOPENED: Final = 26
+    START_PASSED_ON: Final = 27
+    RUN_GATED: Final = 28
 
     DEFINITION_RECORDED: Final = 30
     VERSION_DEPLOYED: Final = 31

@@ -4,7 +4,8 @@ Why: one task may stand for 100,000 pieces of work, each with its own attempts a
 middle of making them.
 
 How: a mapped task is expanded by one event, which gives it `total` slots behind all others of its run (state.py) and
-holds the first slice of its items; further slices follow as events. From then on it is RUNNING, which keeps its one unit
+holds the first slice of its items; further slices follow as events. From then on it is RUNNING, which keeps its one
+unit
 of in-degree at its children until all instances have ended. Instances have states, attempts and outputs like tasks,
 and no edges: an element of a parent that is followed element by element makes the instance of the same place ready.
 Which maps have something to decide (`run.busy`) is derived here; expansion.py decides it.

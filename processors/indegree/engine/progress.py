@@ -25,6 +25,7 @@ from indegree.engine.plan import Plan
 from indegree.engine.progress_forms import Form, ProtobufForm
 from indegree.engine.state import Run
 from indegree.v1.progress_pb2 import Progress
+from indegree.v1.value_pb2 import Value
 
 if TYPE_CHECKING:
     from indegree.v1.event_pb2 import Event
@@ -102,7 +103,8 @@ class Projection:
         self.epoch = epoch
         self.seq = seq
         self.time_ms = time_ms
-        # Event, kind, run id, run, its position, and of an instance its id (later it may be that of another generation).
+        # Event, kind, run id, run, its position, and of an instance its id (later it may be that of another
+        # generation).
         self._noted: list[tuple[Event, int, str, Run | None, int, str]] = []
         self._failed: Event | None = None  # the ATTEMPT_FAILED right before
 
@@ -131,7 +133,7 @@ class Projection:
                 if run is not about:
                     about, key = run, run_id.encode()
                     of_run = form.fields(run_id=run_id, time_ms=self.time_ms, traceparent=run.traceparent)
-                own = _own(form, event, kind)
+                own = _own(form, event, kind, run)
                 for type, head, place in _steps(form, event, kind, run.plan, position, instance):
                     id = b"%b/%d" % (key, place)
                     yield type, id, key, run.traceparent, form.record(head, of_run, own, id, place, index)
@@ -285,7 +287,7 @@ def _steps(
     return ((type, head, position),)
 
 
-def _own(form: Form, event: Event, kind: int) -> bytes:
+def _own(form: Form, event: Event, kind: int, run: Run) -> bytes:
     """What only the record of a HAPPY event says, encoded."""
     if kind == Kind.TASK_QUEUED:
         return form.fields(generation=event.generation) if event.generation else b""
@@ -299,6 +301,8 @@ def _own(form: Form, event: Event, kind: int) -> bytes:
             )
         return end + form.fields(output=event.value) if event.HasField("value") else end
     if kind == Kind.RUN_FINISHED:
+        if run.params != b"{}":
+            return form.fields(reason=event.reason, actor=event.actor, params=Value(json=run.params))
         return form.fields(reason=event.reason, actor=event.actor)
     return form.fields(request_id=event.request_id, actor=event.actor, idempotency_key=event.idempotency_key)
 

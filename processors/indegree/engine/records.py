@@ -188,7 +188,7 @@ class Builder:
         self.reopened: Reopened | None = None
 
     def check(self, run: Run, slot: int) -> None:
-        """Raises Unbuildable if the inputs have no value now, or are too large in sum; Needs if one is to be fetched."""
+        """Raises Unbuildable if the inputs have no value now or are too large in sum, Needs if one is to be fetched."""
         recipe = recipe_of(run.plan, run.node(slot))
         if not recipe.simple or len(recipe.args) > self._harmless or slot >= run.plan.n or run.references:
             self._fill(Task(), recipe, run, slot, recipe.size)

@@ -11,7 +11,7 @@ another, is expanded anew: its instances of before are over, and keep their numb
 event; from there on the tasks have another generation, so whatever a worker still says of the former one is stale.
 
 A run that has ended is read back from the log by the shell (past.py, core.needs_run) and comes with the command:
-RUN_REOPENED and a snapshot of it make it live again. It does not queue up for the key that it had, and whoever waited
+a snapshot of it and RUN_REOPENED make it live again. It does not queue up for the key that it had, and whoever waited
 for its first end hears nothing more. Its timeout counts from the rerun on, and hooks run again at its next end.
 
 It must never begin a task again that succeeded and hangs below none that does.
@@ -34,7 +34,7 @@ from indegree.engine.records import Builder
 from indegree.engine.restore import count
 from indegree.engine.slots import NoSuchTask, slot_of
 from indegree.engine.state import Run, State
-from indegree.engine.states import CANCELLED, FAILED, PENDING, RUNNING, SKIPPED, TASK_STATES, TERMINAL
+from indegree.engine.states import CANCELLED, FAILED, PENDING, RUNNING, SKIPPED, TERMINAL
 from indegree.engine.switches import BY_ITSELF, of_workflow, set_paused
 from indegree.events.definition import Definition
 from indegree.events.spelling import listing
@@ -58,23 +58,12 @@ def rerun(
     run = run_of(draft, builder, command, asked.run_id)
     if run is None:
         return None
-    problem, again = "", Again()
+    again: Again = {}
     try:
         again = selected(run, [slot_of(run, name) for name in asked.task_ids])
+        problem = _not_now(run) or of_hooks(run, again) or too_many(run, again) or _nothing(run, again, asked.task_ids)
     except NoSuchTask as error:
         problem = str(error)
-    if run.left and run.ending:
-        problem = "the run is ending; it can begin again when it has ended"
-    elif run.waiting:
-        problem = "the run has not begun"
-    elif not problem:
-        problem = of_hooks(run, again) or too_many(run, again)
-    if not problem and not _slots(run, again):
-        if not asked.task_ids:
-            problem = "no task of the run has failed, was cancelled, or was skipped because of that; name the tasks"
-        else:
-            named = f"{run.plan.ids[task]!r} is {TASK_STATES[run.states[task]]}" if (task := min(again)) >= 0 else ""
-            problem = f"{named}: it has not begun, so it cannot begin again"
     if problem:
         refuse(draft, command, asked.run_id, problem)
         return None
@@ -83,6 +72,22 @@ def rerun(
     names = listing(run.plan.ids[task] for task in sorted(again))
     accept(draft, command, run.run_id, f"begin again: {names}" + (f" ({asked.reason})" if asked.reason else ""))
     return run
+
+
+def _not_now(run: Run) -> str:
+    """Why nothing of the run can begin again now, or ""."""
+    if run.left and run.ending:
+        return "the run is ending; it can begin again when it has ended"
+    return "the run has not begun" if run.waiting else ""
+
+
+def _nothing(run: Run, again: Again, names: Collection[str]) -> str:
+    """Why there is nothing to begin again, or ""."""
+    if _slots(run, again):
+        return ""
+    if not names:
+        return "no task of the run has failed, was cancelled, or was skipped because of that; name the tasks"
+    return f"what hangs below {listing(names)} has not begun, and neither has that: it cannot begin again"
 
 
 def of_hooks(run: Run, again: Collection[int]) -> str:
@@ -193,9 +198,10 @@ def begin_again(draft: Draft, builder: Builder, run: Run, again: Again, command:
         if places is not None:
             _stop(draft, run, (slot for slot in sorted(places) if run.states[slot] != PENDING))
         elif run.states[task] != PENDING:
+            before: Iterable[int] = ()
             if task in maps:  # it is expanded anew: those of before are over, also what has not begun
-                _stop(draft, run, range(maps[task].first, maps[task].first + maps[task].total))
-            _stop(draft, run, (task,))
+                before = range(maps[task].first, maps[task].first + maps[task].total)
+            _stop(draft, run, (*before, task))
     slots = _slots(run, again) + [hook for hook in hooks if run.states[hook] != PENDING]
     for task in {run.node(slot) for slot in slots}:
         builder.values.lists.pop((run.run_id, task), None)
@@ -214,7 +220,9 @@ def _stop(draft: Draft, run: Run, slots: Iterable[int]) -> None:
     """Ends what is open of these. The event lets go of workers, waits and limits as every cancel does."""
     for slot in slots:
         if run.states[slot] < TERMINAL:
-            if draft.full():  # should the log end here, the command is decided again, and finds the rest
+            # Should the log end here, the command is decided again and finds the rest; a mapped task has an open
+            # instance then, so it is not judged meanwhile.
+            if draft.full() and (run.maps is None or slot not in run.maps):
                 draft.seal()
             ended.stop(draft, run, slot, "stale")
             attempt = run.attempts.get(slot)
@@ -249,9 +257,9 @@ def alive(draft: Draft, run: Run, command: Command, why: str) -> Run:
     if state.runs.get(run.run_id) is run:
         return run
     starts.record(draft, run.plan)
+    snapshots.reopen(draft, run)
     reason = text(why)[: draft.limits.reason_chars]
     draft.emit(Kind.RUN_REOPENED, run.run_id, actor=command.actor, reason=reason)
-    snapshots.reopen(draft, run)
     return state.runs[run.run_id]
 
 
@@ -329,7 +337,7 @@ def _recount_values(state: State, run: Run) -> None:
 
 
 def _apply_reopened(state: State, run: Run | None, event: Event) -> None:
-    """A fact for the history: the snapshot that follows makes the run live."""
+    """A fact for the history: the snapshot before it has made the run live."""
 
 
 APPLIERS = {Kind.RUN_RERUN: _apply_rerun, Kind.RUN_REOPENED: _apply_reopened}

@@ -9,9 +9,10 @@ It must change nothing in a state that has it all already: the writer's own, or 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from indegree.engine import join, mapping, timetable
+from indegree.engine import join, mapping, queues, timetable
 from indegree.engine.mapping import MapState
 from indegree.engine.state import OBSERVED, Attempt, Intake, OutboxEntry, Ref, Run, State, Wait
 from indegree.engine.states import FAILED, QUEUED, RETRYING, RUNNING, SKIPPED, SUCCESS, TERMINAL
@@ -35,6 +36,10 @@ def apply_snapshot(state: State, event: Event) -> None:
             _piece(state, event)
         case "windows" | "rest":
             _merge(state, WindowSnapshot.FromString(event.data))
+        case "limit":
+            LIMITS[0](state, WindowSnapshot.Limit.FromString(event.data))
+        case "limit_piece":
+            _limit_piece(state, event)
         case "end":
             data = WindowSnapshot.FromString(event.data)
             _merge(state, data)
@@ -43,6 +48,22 @@ def apply_snapshot(state: State, event: Event) -> None:
             raise ValueError(
                 f"a snapshot of {event.state!r} is not known to this release: upgrade before reading this log"
             )
+
+
+LIMITS: list[Callable[[State, WindowSnapshot.Limit], None]] = []
+"""How a limit is read back (features.py: tickets.read)."""
+
+_LIMIT_PIECES = "limit"
+
+
+def _limit_piece(state: State, event: Event) -> None:
+    pieces = state.parts.setdefault(_LIMIT_PIECES, [])
+    if event.part == 0:
+        pieces.clear()
+    pieces.append(event.data)
+    if len(pieces) == event.parts:
+        del state.parts[_LIMIT_PIECES]
+        LIMITS[0](state, WindowSnapshot.Limit.FromString(b"".join(pieces)))
 
 
 _PIECES = ""
@@ -65,6 +86,8 @@ def _restore(state: State, data: RunSnapshot) -> None:
         if not data.version:
             return  # outputs of a run that ended meanwhile
         run = state.runs[data.run_id] = _restored(state, data)
+        if run.gate:
+            queues.restored(state, run)
         state.windows.ended.pop(data.run_id, None)  # one that was reopened
         if run.is_decidable():
             state.decidable[run.run_id] = run
@@ -113,12 +136,13 @@ def _restored(state: State, data: RunSnapshot) -> Run:
     run.waiting = data.waiting
     run.not_before_ms = data.not_before_ms
     run.gate = data.gate
+    run.turn = data.turn
     if data.HasField("parent"):
         run.parent = data.parent.SerializeToString(deterministic=True)
     run.signals = [(s.name, s.payload.json, s.actor, s.time_ms) for s in data.signals] or None
     for limit in data.limits:
         run.held = run.held or {}
-        run.held[limit.task] = (*run.held.get(limit.task, ()), limit.limit)
+        run.held[limit.task] = (*run.held.get(limit.task, ()), (limit.limit, limit.attempt))
     if data.nodes:
         run.nodes = array("I", data.nodes)
         run.maps = {}  # also where those of before are over, and nothing is expanded again yet
@@ -141,6 +165,7 @@ def _restored(state: State, data: RunSnapshot) -> Run:
             waiting.label,
             waiting.attempt,
             waiting.generation,
+            waiting.after,
         )
         run.waits = run.waits or {}
         run.waits[waiting.task] = wait
@@ -236,8 +261,8 @@ def _merge(state: State, data: WindowSnapshot) -> None:
     for backfill in data.backfills:
         timetable.restore_backfill(state, backfill)
     for intake in data.intakes:  # as of when that was written, which is behind all that is known of it
-        known = state.intakes[intake.topic, intake.partition] = Intake(intake.next)
-        known.begins.update(intake.begins)
+        restored = state.intakes[intake.topic, intake.partition] = Intake(intake.next)
+        restored.begins.update(intake.begins)
     for entry in data.outbox:
         entries = state.outbox.setdefault(entry.target, {})
         if entry.number not in entries:

@@ -35,7 +35,8 @@ from indegree.events.trace import root_of
 from indegree.v1.trigger_pb2 import Origin, Parent, Start
 
 LATE_MS: Final = 60_000
-"""A time that is dealt with later than this was missed: more than a takeover takes, no more than the shortest schedule."""
+"""A time that is dealt with later than this was missed: more than a takeover takes, no more than the shortest schedule
+has between two times."""
 MOST_COUNTED: Final = 10_000
 """How many missed times are counted for SCHEDULE_SKIPPED; a schedule of each minute that rested for years has more."""
 

@@ -25,7 +25,7 @@ It must never change what is decided: not a count, an order, or a time.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,10 +47,15 @@ _ENTRY_BYTES = 128
 """Of an entry of a slice, at most, beside what users chose."""
 
 
+LIMIT: list[Callable[[Any], WindowSnapshot.Limit]] = []
+"""How a limit is written (features.py: tickets.written)."""
+
+
 @dataclass(slots=True)
 class Cursor:
     """How far a snapshot has been written. Volatile: a takeover begins a new snapshot.
 
+    limits: names of what is left of the limits
     seq: of the frame that recovery may begin at, in this epoch; the last seq in force before it is one less
     runs, outputs, plans, slices: what is left of the things that are written one after the other; `plans`: the versions
         of schedules and backfills
@@ -63,6 +68,7 @@ class Cursor:
     outputs: deque[RunSnapshot] = field(default_factory=deque)
     plans: deque[Plan] | None = None
     last: int = 0
+    limits: deque[str] | None = None
     done: bool = False
 
 
@@ -98,6 +104,13 @@ def write(draft: Draft, cursor: Cursor, budget: int) -> None:
             if cursor.plans:
                 record(draft, cursor.plans.popleft())
                 continue
+            if cursor.limits is None:
+                cursor.limits = deque(draft.state.limits)
+            if cursor.limits:
+                limit = draft.state.limits.get(cursor.limits.popleft())
+                if limit is not None:
+                    _emit_whole(draft, LIMIT[0](limit), "limit", "limit_piece")
+                continue
             cursor.slices = _slices(draft.state)
         what, data = next(cursor.slices)
         _emit(draft, what, data)
@@ -109,38 +122,43 @@ def _emit(draft: Draft, what: str, data: RunSnapshot | WindowSnapshot) -> None:
     draft.note(Kind.SNAPSHOT, state=what, data=data.SerializeToString(deterministic=True))
 
 
-def _emit_whole(draft: Draft, base: RunSnapshot) -> None:
+def _emit_whole(
+    draft: Draft, base: RunSnapshot | WindowSnapshot.Limit, whole: str = "run", piece: str = "piece"
+) -> None:
     """One event, or pieces of one that follow each other."""
-    for fields in _whole(base):
+    for fields in _whole(base, whole, piece):
         if draft.full():
             draft.seal()
         draft.note(Kind.SNAPSHOT, **fields)
 
 
-def _whole(base: RunSnapshot) -> Iterator[dict[str, Any]]:
+def _whole(
+    base: RunSnapshot | WindowSnapshot.Limit, whole: str = "run", piece_word: str = "piece"
+) -> Iterator[dict[str, Any]]:
     """The fields of that event, or of those."""
     data = base.SerializeToString(deterministic=True)
     if len(data) <= PART_BYTES:
-        yield {"state": "run", "data": data}
+        yield {"state": whole, "data": data}
         return
     parts = -(-len(data) // PART_BYTES)
     for part in range(parts):
         piece = data[part * PART_BYTES : (part + 1) * PART_BYTES]
-        yield {"state": "piece", "part": part, "parts": parts, "data": piece}
+        yield {"state": piece_word, "part": part, "parts": parts, "data": piece}
 
 
 def reopen(draft: Draft, run: Run) -> None:
     """Makes a run live that had ended, by a snapshot of it, whose version is recorded. It does not queue up for its key
-    again, and nobody waits for its end any more. Should the log end here it is live with nothing open, and ends again.
-    """
+    again, and nobody waits for its end any more. Where it takes several frames it is live with the last one only, in
+    which the caller's events follow: should the log end before that, nothing has happened."""
     base, *outputs = parts_of(run)
     base.gate = ""
     base.ClearField("parent")
-    for part in (base, *outputs):
-        for fields in _whole(part):
-            if draft.full():
-                draft.seal()
-            draft.emit(Kind.SNAPSHOT, None, **fields)
+    for part in outputs:
+        base.MergeFrom(part)
+    for fields in _whole(base):
+        if draft.full():
+            draft.seal()
+        draft.emit(Kind.SNAPSHOT, None, **fields)
 
 
 def _still(run: Run, part: RunSnapshot) -> RunSnapshot:
@@ -196,14 +214,15 @@ def parts_of(run: Run) -> list[RunSnapshot]:
         waiting=run.waiting,
         not_before_ms=run.not_before_ms,
         gate=run.gate,
+        turn=run.turn if run.waiting else 0,
     )
     if run.parent:
         base.parent.MergeFromString(run.parent)
     for name, payload, actor, time_ms in run.signals or ():
         base.signals.add(name=name, payload=Value(json=payload), actor=actor, time_ms=time_ms)
-    for slot, names in (run.held or {}).items():
-        for name in names:
-            base.limits.add(task=slot, limit=name)
+    for slot, held in (run.held or {}).items():
+        for limit, attempt_number in held:
+            base.limits.add(task=slot, limit=limit, attempt=attempt_number)
     for wait in (run.waits or {}).values():
         base.waits.add(
             task=wait.task,
@@ -213,6 +232,7 @@ def parts_of(run: Run) -> list[RunSnapshot]:
             label=wait.label,
             attempt=wait.attempt,
             generation=wait.generation,
+            after=wait.after,
         )
     for found in (run.maps or {}).values():
         base.maps.add(task=found.task, first=found.first, total=found.total, errors=found.errors)

@@ -18,7 +18,7 @@ import hashlib
 from functools import lru_cache
 from typing import Any
 
-from indegree.engine import children, decide
+from indegree.engine import children, decide, gates
 from indegree.engine.bounds import bounded_origin, text
 from indegree.engine.draft import Draft
 from indegree.engine.kinds import Kind
@@ -27,10 +27,12 @@ from indegree.engine.plan import Plan, plan_of
 from indegree.engine.records import Builder
 from indegree.events import json_values
 from indegree.events.definition import Definition, ParameterError
+from indegree.events.expressions import EvaluationError
 from indegree.events.run_ids import (
     InvalidId,
     is_id,
     make_run_id,
+    moved_id,
     partition_of_key,
     partition_of_run,
     record_digits,
@@ -45,8 +47,16 @@ class Refused(Exception):
     """A start is refused; the message is the reason that its sender gets."""
 
 
-def decide_start(draft: Draft, builder: Builder, start: Start, origin: Origin, definition: Definition | None) -> str:
-    """Decides one start. `definition`: what the catalog has for its version, label or active version.
+def decide_start(
+    draft: Draft,
+    builder: Builder,
+    start: Start,
+    origin: Origin,
+    definition: Definition | None,
+    placed: bool = False,
+) -> str:
+    """Decides one start. `definition`: what the catalog has for its version, label or active version. `placed`: it has
+    been accepted elsewhere, and lives here because its concurrency key does.
 
     Returns why it was refused here; empty where it was not (it may be refused where it was sent on to).
     """
@@ -54,7 +64,7 @@ def decide_start(draft: Draft, builder: Builder, start: Start, origin: Origin, d
     origin = bounded_origin(origin, draft.limits)
     try:
         _check_lengths(draft, start)
-        home = _home(draft, start)
+        home = draft.number if placed else _home(draft, start)
         if home != draft.number:
             _forward(draft, home, start, origin)
             return ""
@@ -67,6 +77,11 @@ def decide_start(draft: Draft, builder: Builder, start: Start, origin: Origin, d
                 children.refused(draft, start.parent, run_id, "there is a run of that time")
             return ""
         plan, params = _judge(draft, start, definition, given)
+        gate = _gate(draft, plan, params, origin)
+        if gate and not placed and (home := gates.home_of(draft, plan.workflow, gate)) != draft.number:
+            _pass_on(draft, start, origin, plan, run_id, home, digest)
+            return ""
+        begins = _begins(draft, plan, gate, start, run_id)
     except Refused as refusal:
         if not run_id or len(run_id) > draft.limits.name_chars:
             run_id = made_id(draft, start, origin)
@@ -87,9 +102,56 @@ def decide_start(draft: Draft, builder: Builder, start: Start, origin: Origin, d
         idempotency_key=start.idempotency_key,
         digest=digest,
         **_parent_of(start),
+        **begins,
     )
+    if placed and start.HasField("parent"):
+        children.moved(draft, start.parent, run_id)
     decide.advance(draft, builder, draft.state.runs[run_id])
     return ""
+
+
+def _gate(draft: Draft, plan: Plan, params: bytes, origin: Origin) -> str:
+    """The queue of the start's key, "" where its workflow has none. Raises Refused."""
+    if plan.definition.concurrency is None:
+        return ""
+    try:
+        return gates.key_of(draft, plan, params, origin)
+    except (EvaluationError, json_values.JsonValueError) as error:
+        raise Refused(f"the concurrency key has no value: {error}") from None
+
+
+def _begins(draft: Draft, plan: Plan, gate: str, start: Start, run_id: str) -> dict[str, Any]:
+    """When the run begins, as RUN_STARTED says it. Raises Refused."""
+    if not gate and not start.not_before_ms:
+        return {}
+    if start.not_before_ms > draft.state.time_ms + gates.LATEST_MS:
+        days = gates.LATEST_MS // 86_400_000
+        raise Refused(f"not_before lies more than {days} days ahead: start it later, or use a schedule")
+    try:
+        return gates.how_it_begins(draft, plan, gate, start.not_before_ms, run_id)
+    except gates.Taken as taken:
+        raise Refused(str(taken)) from None
+
+
+def _pass_on(draft: Draft, start: Start, origin: Origin, plan: Plan, run_id: str, home: int, digest: bytes) -> None:
+    """An accepted start goes on to the partition of its concurrency key, under the same id but for its last part,
+    whoever made that; the answer says so. Its idempotency key stays here."""
+    kept = Start()
+    kept.CopyFrom(start)
+    kept.version = plan.version
+    kept.run_id = moved_id(run_id, home)
+    if start.idempotency_key:
+        draft.emit(
+            Kind.START_PASSED_ON,
+            kept.run_id,
+            workflow=plan.workflow,
+            version=plan.version,
+            idempotency_key=start.idempotency_key,
+            digest=digest,
+            actor=start.actor,
+            origin=origin,
+        )
+    forward(draft, home, PartitionMessage(start=ForwardedStart(start=kept, origin=origin, placed=True)))
 
 
 def _parent_of(start: Start) -> dict[str, Any]:

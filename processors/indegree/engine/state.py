@@ -34,7 +34,8 @@ OBSERVED = frozenset({"kafka", "run"})
 
 
 class Ref:
-    """An output that lies in the payloads topic. `data`: the serialised v1.Reference; `size`: bytes of its JSON text."""
+    """An output that lies in the payloads topic. `data`: the serialised v1.Reference; `size`: bytes of its JSON
+    text."""
 
     __slots__ = ("data", "size")
 
@@ -68,14 +69,24 @@ class Wait:
     kind:     signal, kafka, run, delay, until, workflow, pool or rate
     since_ms: owner's time of TASK_WAITING; due_ms: when the wait is over or given up, 0 for never
     label:    name of the signal, topic, workflow or run id of the child, name of the limit
+    after:    the limit that is asked for next, or ""
     attempt, generation: of the task, for a child and for limits
     timer:    number of its armed timer, 0 for none
     """
 
-    __slots__ = ("attempt", "due_ms", "generation", "kind", "label", "run", "since_ms", "task", "timer")
+    __slots__ = ("after", "attempt", "due_ms", "generation", "kind", "label", "run", "since_ms", "task", "timer")
 
     def __init__(
-        self, run: Run, task: int, kind: str, since_ms: int, due_ms: int, label: str, attempt: int, generation: int
+        self,
+        run: Run,
+        task: int,
+        kind: str,
+        since_ms: int,
+        due_ms: int,
+        label: str,
+        attempt: int,
+        generation: int,
+        after: str = "",
     ) -> None:
         self.run = run
         self.task = task
@@ -85,6 +96,7 @@ class Wait:
         self.label = label
         self.attempt = attempt
         self.generation = generation
+        self.after = after
         self.timer = 0
 
 
@@ -160,10 +172,11 @@ class Run:
     waits:       slot -> Wait, for what is WAITING
     signals:     signals that nobody has taken yet: (name, payload, actor, time)
     generations: slot -> generation, where it is not 0
-    held:        slot -> names of the limits that it holds or asks for
+    held:        slot -> the limits that it holds or asks for: (name, attempt)
     paused:      bits: 1 the run itself, 2 its workflow
     waiting:     accepted and not begun: PENDING
     not_before_ms: while waiting: the time before which it does not begin, or 0; gate: key of the queue it belongs to
+    turn:        its place in that queue, while it waits there
     parent:      serialised v1.Parent, b"" where nobody waits for its end
     closing:     "", or the state that the run will end in once its hooks are over
     inline_bytes: of outputs and items that lie here; derived
@@ -233,6 +246,7 @@ class Run:
         "traceparent",
         "tracestate",
         "triggered",
+        "turn",
         "waiting",
         "waits",
     )
@@ -273,11 +287,12 @@ class Run:
         self.waits: dict[int, Wait] | None = None
         self.signals: list[tuple[str, bytes, str, int]] | None = None
         self.generations: dict[int, int] | None = None
-        self.held: dict[int, tuple[str, ...]] | None = None
+        self.held: dict[int, tuple[tuple[str, int], ...]] | None = None
         self.paused = 0
         self.waiting = False
         self.not_before_ms = 0
         self.gate = ""
+        self.turn = 0
         self.parent = b""
         self.closing = ""
         self.references = False

@@ -8,7 +8,8 @@ A failed attempt is an event (ATTEMPT_FAILED), not a state: right after it the t
 the delay is over, or FAILED when no attempt is left. A short task whose worker reports only its outcome passes from
 QUEUED through RUNNING in one step. A task with nothing to do succeeds from PENDING; one whose expression has no value
 fails from PENDING. A task that waits for a signal, a record, a run, a time or a place in a limit is WAITING and holds
-no slot. A mapped task is RUNNING from its expansion until its instances have ended; each of them has a state of its own.
+no slot. A mapped task is RUNNING from its expansion until its instances have ended; each of them has a state of its
+own.
 
 A run is PENDING until its time and its turn have come, which for most is inside the event that accepts it, then RUNNING
 (or PAUSED) until RUN_FINISHED names the state that it ended in: SUCCESS, FAILED or CANCELLED. A rerun (RUN_RERUN) is no

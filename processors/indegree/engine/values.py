@@ -1,7 +1,7 @@
 """Values that lie in the payloads topic, as the core meets them: what a decision waits for, and what is to be stored.
 
-Why: the core does no IO, and most large values only pass it by. Only an expression that reads one, a `foreach` over one,
-and the list that a mapped task gathered need its content here.
+Why: the core does no IO, and most large values only pass it by. Only an expression that reads one, a `foreach` over
+one, and the list that a mapped task gathered need its content here.
 
 How: whoever needs a content asks `get`, which raises `Needs` where it is not at hand. The decision is left as it was
 (nothing was emitted), the shell fetches what `wants` names and calls `supply`, and the decision is made again. In the

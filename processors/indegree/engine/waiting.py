@@ -30,7 +30,7 @@ from indegree.engine.kinds import Kind
 from indegree.engine.records import Builder
 from indegree.engine.scope import scope_of
 from indegree.engine.state import Run, State, Wait
-from indegree.engine.values import Missing, Needs
+from indegree.engine.values import Missing
 from indegree.events import json_values
 from indegree.events.definition import Definition
 from indegree.events.definition_model import WaitFor

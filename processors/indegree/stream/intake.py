@@ -128,6 +128,7 @@ class Intake(Service):
     async def _end(self) -> None:
         feed, self._feed = self._feed, None
         self._readings.clear()
+        self.stopped.clear()
         self._arranged = None
         if feed is not None:
             await feed.stop()
@@ -148,7 +149,7 @@ class Intake(Service):
                     raise
                 self._feed = feed
             await self._arrange(self._feed)
-            if self._readings:
+            if self._feed.assigned:
                 await self._read(self._feed)
             else:
                 await self.sleep(_IDLE_S)
@@ -181,6 +182,7 @@ class Intake(Service):
         ended = [tp for tp, reading in self._readings.items() if wanted.get(tp) is not reading.offers]
         for tp in ended:
             del self._readings[tp]
+            self.stopped.pop(tp, None)
         fresh = [tp for tp, offers in wanted.items() if tp not in self._readings and not offers.pending(tp)]
         for tp in fresh:
             known = wanted[tp].core.state.intakes.get((tp.topic, tp.partition))

@@ -190,7 +190,11 @@ def _links(run: Run, task: int, traceparent: str) -> list[Link]:
         number = (run.last_attempts or {}).get(parent, 1)
         if number and plan.kinds[parent] == DISPATCHED and run.states[parent] in (SUCCESS, FAILED):
             found.append(
-                link_to(trace.with_span(traceparent, trace.attempt_span(run.run_id, plan.ids[parent], number, run.generation(parent))))
+                link_to(
+                    trace.with_span(
+                        traceparent, trace.attempt_span(run.run_id, plan.ids[parent], number, run.generation(parent))
+                    )
+                )
             )
             if len(found) == MAX_LINKS:
                 break

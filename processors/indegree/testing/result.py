@@ -77,7 +77,7 @@ def result_of(
     calls: list[tuple[str, int]],
     content: Callable[[Reference], bytes],
 ) -> SimulatedRun:
-    """Reads the result from the progress records of a run that has ended. `content`: of an output that is a reference."""
+    """Reads the result from the progress records of a run that has ended. `content`: of a referenced output."""
     tasks = {task_id: TaskResult(task_id) for task_id in ids}
     own = [record for record in progress if record.run_id == run_id and record.position]
     for record in own:

@@ -80,7 +80,7 @@ def simulate(
     runs:     workflow -> progress records of runs of it that end once a task waits for one: `{"state": "SUCCESS"}`
     workflows: of sub-workflows; their tasks run like those of the workflow itself
     pools:    name -> limit; a pool that is not here has one place
-    trigger:  what started the run, as expressions see it: key, headers, value of a record, or scheduled_at of a schedule
+    trigger:  what started the run, as expressions see it: key, headers and value of a record, or scheduled_at
     cancel_after: cancels the run after so many attempts.
     now_ms:   when the run starts, milliseconds since the epoch.
 

@@ -86,6 +86,8 @@ class Event(_message.Message):
         RUN_CLOSING: _ClassVar[Event.Kind]
         RUN_RERUN: _ClassVar[Event.Kind]
         RUN_REOPENED: _ClassVar[Event.Kind]
+        START_PASSED_ON: _ClassVar[Event.Kind]
+        RUN_GATED: _ClassVar[Event.Kind]
         DEFINITION_RECORDED: _ClassVar[Event.Kind]
         VERSION_DEPLOYED: _ClassVar[Event.Kind]
         VERSION_ACTIVATED: _ClassVar[Event.Kind]
@@ -135,6 +137,8 @@ class Event(_message.Message):
     RUN_CLOSING: Event.Kind
     RUN_RERUN: Event.Kind
     RUN_REOPENED: Event.Kind
+    START_PASSED_ON: Event.Kind
+    RUN_GATED: Event.Kind
     DEFINITION_RECORDED: Event.Kind
     VERSION_DEPLOYED: Event.Kind
     VERSION_ACTIVATED: Event.Kind
@@ -226,7 +230,7 @@ class Event(_message.Message):
     def __init__(self, kind: _Optional[_Union[Event.Kind, str]] = ..., run_id: _Optional[str] = ..., task: _Optional[int] = ..., attempt: _Optional[int] = ..., generation: _Optional[int] = ..., worker: _Optional[str] = ..., value: _Optional[_Union[_value_pb2.Value, _Mapping]] = ..., reason: _Optional[str] = ..., error: _Optional[_Union[_value_pb2.Error, _Mapping]] = ..., started_ms: _Optional[int] = ..., finished_ms: _Optional[int] = ..., due_ms: _Optional[int] = ..., workflow: _Optional[str] = ..., version: _Optional[str] = ..., label: _Optional[str] = ..., cause: _Optional[int] = ..., cause_offset: _Optional[int] = ..., actor: _Optional[str] = ..., request_id: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., origin: _Optional[_Union[_trigger_pb2.Origin, _Mapping]] = ..., traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ..., data: _Optional[bytes] = ..., part: _Optional[int] = ..., parts: _Optional[int] = ..., target: _Optional[int] = ..., number: _Optional[int] = ..., total: _Optional[int] = ..., topic: _Optional[str] = ..., state: _Optional[str] = ..., digest: _Optional[bytes] = ..., log: _Optional[str] = ...) -> None: ...
 
 class RunSnapshot(_message.Message):
-    __slots__ = ("run_id", "workflow", "version", "params", "origin", "traceparent", "tracestate", "started_ms", "states", "output_tasks", "outputs", "attempts", "cancelling", "position", "reasons", "actor", "request_id", "idempotency_key", "pending", "reason", "last_attempts", "ending", "actor_end", "digest", "first_failed", "maps", "waits", "paused", "signals", "generations", "closing", "waiting", "not_before_ms", "gate", "parent", "limits", "nodes")
+    __slots__ = ("run_id", "workflow", "version", "params", "origin", "traceparent", "tracestate", "started_ms", "states", "output_tasks", "outputs", "attempts", "cancelling", "position", "reasons", "actor", "request_id", "idempotency_key", "pending", "reason", "last_attempts", "ending", "actor_end", "digest", "first_failed", "maps", "waits", "paused", "signals", "generations", "closing", "waiting", "not_before_ms", "gate", "parent", "limits", "nodes", "turn")
     class ReasonsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -285,6 +289,7 @@ class RunSnapshot(_message.Message):
     PARENT_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
+    TURN_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     workflow: str
     version: str
@@ -322,7 +327,8 @@ class RunSnapshot(_message.Message):
     parent: _trigger_pb2.Parent
     limits: _containers.RepeatedCompositeFieldContainer[HeldLimit]
     nodes: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., version: _Optional[str] = ..., params: _Optional[_Union[_value_pb2.Value, _Mapping]] = ..., origin: _Optional[_Union[_trigger_pb2.Origin, _Mapping]] = ..., traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ..., started_ms: _Optional[int] = ..., states: _Optional[bytes] = ..., output_tasks: _Optional[_Iterable[int]] = ..., outputs: _Optional[_Iterable[_Union[_value_pb2.Value, _Mapping]]] = ..., attempts: _Optional[_Iterable[_Union[AttemptSnapshot, _Mapping]]] = ..., cancelling: _Optional[bool] = ..., position: _Optional[int] = ..., reasons: _Optional[_Mapping[int, str]] = ..., actor: _Optional[str] = ..., request_id: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., pending: _Optional[_Iterable[int]] = ..., reason: _Optional[str] = ..., last_attempts: _Optional[_Mapping[int, int]] = ..., ending: _Optional[str] = ..., actor_end: _Optional[str] = ..., digest: _Optional[bytes] = ..., first_failed: _Optional[int] = ..., maps: _Optional[_Iterable[_Union[MapSnapshot, _Mapping]]] = ..., waits: _Optional[_Iterable[_Union[WaitSnapshot, _Mapping]]] = ..., paused: _Optional[bool] = ..., signals: _Optional[_Iterable[_Union[SignalSnapshot, _Mapping]]] = ..., generations: _Optional[_Mapping[int, int]] = ..., closing: _Optional[str] = ..., waiting: _Optional[bool] = ..., not_before_ms: _Optional[int] = ..., gate: _Optional[str] = ..., parent: _Optional[_Union[_trigger_pb2.Parent, _Mapping]] = ..., limits: _Optional[_Iterable[_Union[HeldLimit, _Mapping]]] = ..., nodes: _Optional[_Iterable[int]] = ...) -> None: ...
+    turn: int
+    def __init__(self, run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., version: _Optional[str] = ..., params: _Optional[_Union[_value_pb2.Value, _Mapping]] = ..., origin: _Optional[_Union[_trigger_pb2.Origin, _Mapping]] = ..., traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ..., started_ms: _Optional[int] = ..., states: _Optional[bytes] = ..., output_tasks: _Optional[_Iterable[int]] = ..., outputs: _Optional[_Iterable[_Union[_value_pb2.Value, _Mapping]]] = ..., attempts: _Optional[_Iterable[_Union[AttemptSnapshot, _Mapping]]] = ..., cancelling: _Optional[bool] = ..., position: _Optional[int] = ..., reasons: _Optional[_Mapping[int, str]] = ..., actor: _Optional[str] = ..., request_id: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., pending: _Optional[_Iterable[int]] = ..., reason: _Optional[str] = ..., last_attempts: _Optional[_Mapping[int, int]] = ..., ending: _Optional[str] = ..., actor_end: _Optional[str] = ..., digest: _Optional[bytes] = ..., first_failed: _Optional[int] = ..., maps: _Optional[_Iterable[_Union[MapSnapshot, _Mapping]]] = ..., waits: _Optional[_Iterable[_Union[WaitSnapshot, _Mapping]]] = ..., paused: _Optional[bool] = ..., signals: _Optional[_Iterable[_Union[SignalSnapshot, _Mapping]]] = ..., generations: _Optional[_Mapping[int, int]] = ..., closing: _Optional[str] = ..., waiting: _Optional[bool] = ..., not_before_ms: _Optional[int] = ..., gate: _Optional[str] = ..., parent: _Optional[_Union[_trigger_pb2.Parent, _Mapping]] = ..., limits: _Optional[_Iterable[_Union[HeldLimit, _Mapping]]] = ..., nodes: _Optional[_Iterable[int]] = ..., turn: _Optional[int] = ...) -> None: ...
 
 class MapSnapshot(_message.Message):
     __slots__ = ("task", "first", "total", "items", "errors", "begin")
@@ -348,7 +354,7 @@ class MapSnapshot(_message.Message):
     def __init__(self, task: _Optional[int] = ..., first: _Optional[int] = ..., total: _Optional[int] = ..., items: _Optional[_Iterable[bytes]] = ..., errors: _Optional[_Mapping[int, bytes]] = ..., begin: _Optional[int] = ...) -> None: ...
 
 class WaitSnapshot(_message.Message):
-    __slots__ = ("task", "kind", "since_ms", "due_ms", "label", "attempt", "generation")
+    __slots__ = ("task", "kind", "since_ms", "due_ms", "label", "attempt", "generation", "after")
     TASK_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     SINCE_MS_FIELD_NUMBER: _ClassVar[int]
@@ -356,6 +362,7 @@ class WaitSnapshot(_message.Message):
     LABEL_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
     task: int
     kind: str
     since_ms: int
@@ -363,7 +370,8 @@ class WaitSnapshot(_message.Message):
     label: str
     attempt: int
     generation: int
-    def __init__(self, task: _Optional[int] = ..., kind: _Optional[str] = ..., since_ms: _Optional[int] = ..., due_ms: _Optional[int] = ..., label: _Optional[str] = ..., attempt: _Optional[int] = ..., generation: _Optional[int] = ...) -> None: ...
+    after: str
+    def __init__(self, task: _Optional[int] = ..., kind: _Optional[str] = ..., since_ms: _Optional[int] = ..., due_ms: _Optional[int] = ..., label: _Optional[str] = ..., attempt: _Optional[int] = ..., generation: _Optional[int] = ..., after: _Optional[str] = ...) -> None: ...
 
 class SignalSnapshot(_message.Message):
     __slots__ = ("name", "payload", "actor", "time_ms")
@@ -378,12 +386,14 @@ class SignalSnapshot(_message.Message):
     def __init__(self, name: _Optional[str] = ..., payload: _Optional[_Union[_value_pb2.Value, _Mapping]] = ..., actor: _Optional[str] = ..., time_ms: _Optional[int] = ...) -> None: ...
 
 class HeldLimit(_message.Message):
-    __slots__ = ("task", "limit")
+    __slots__ = ("task", "limit", "attempt")
     TASK_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     task: int
     limit: str
-    def __init__(self, task: _Optional[int] = ..., limit: _Optional[str] = ...) -> None: ...
+    attempt: int
+    def __init__(self, task: _Optional[int] = ..., limit: _Optional[str] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class AttemptSnapshot(_message.Message):
     __slots__ = ("task", "attempt", "generation", "worker", "queued_ms", "started_ms", "due_ms", "rejections")
@@ -513,18 +523,22 @@ class WindowSnapshot(_message.Message):
         begins: _containers.ScalarMap[str, int]
         def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., next: _Optional[int] = ..., begins: _Optional[_Mapping[str, int]] = ...) -> None: ...
     class Limit(_message.Message):
-        __slots__ = ("name", "pool", "holders", "waiting", "next_ms")
+        __slots__ = ("name", "pool", "holders", "waiting", "next_ms", "tokens", "per_ms")
         NAME_FIELD_NUMBER: _ClassVar[int]
         POOL_FIELD_NUMBER: _ClassVar[int]
         HOLDERS_FIELD_NUMBER: _ClassVar[int]
         WAITING_FIELD_NUMBER: _ClassVar[int]
         NEXT_MS_FIELD_NUMBER: _ClassVar[int]
+        TOKENS_FIELD_NUMBER: _ClassVar[int]
+        PER_MS_FIELD_NUMBER: _ClassVar[int]
         name: str
         pool: int
         holders: _containers.RepeatedCompositeFieldContainer[_trigger_pb2.Holder]
         waiting: _containers.RepeatedCompositeFieldContainer[_trigger_pb2.LimitAsk]
         next_ms: int
-        def __init__(self, name: _Optional[str] = ..., pool: _Optional[int] = ..., holders: _Optional[_Iterable[_Union[_trigger_pb2.Holder, _Mapping]]] = ..., waiting: _Optional[_Iterable[_Union[_trigger_pb2.LimitAsk, _Mapping]]] = ..., next_ms: _Optional[int] = ...) -> None: ...
+        tokens: int
+        per_ms: int
+        def __init__(self, name: _Optional[str] = ..., pool: _Optional[int] = ..., holders: _Optional[_Iterable[_Union[_trigger_pb2.Holder, _Mapping]]] = ..., waiting: _Optional[_Iterable[_Union[_trigger_pb2.LimitAsk, _Mapping]]] = ..., next_ms: _Optional[int] = ..., tokens: _Optional[int] = ..., per_ms: _Optional[int] = ...) -> None: ...
     class Backfilling(_message.Message):
         __slots__ = ("number", "workflow", "trigger", "next_ms", "end_ms", "concurrency", "active", "actor", "version")
         NUMBER_FIELD_NUMBER: _ClassVar[int]

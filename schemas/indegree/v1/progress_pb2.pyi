@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Progress(_message.Message):
-    __slots__ = ("id", "type", "run_id", "workflow", "version", "task_id", "attempt", "state", "reason", "position", "time_ms", "log", "request_id", "output", "error", "worker", "started_ms", "finished_ms", "actor", "traceparent", "label", "due_ms", "idempotency_key", "waits_for", "instances", "generation")
+    __slots__ = ("id", "type", "run_id", "workflow", "version", "task_id", "attempt", "state", "reason", "position", "time_ms", "log", "request_id", "output", "error", "worker", "started_ms", "finished_ms", "actor", "traceparent", "label", "due_ms", "idempotency_key", "waits_for", "instances", "generation", "params")
     ID_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
@@ -35,6 +35,7 @@ class Progress(_message.Message):
     WAITS_FOR_FIELD_NUMBER: _ClassVar[int]
     INSTANCES_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
     id: str
     type: str
     run_id: str
@@ -61,4 +62,5 @@ class Progress(_message.Message):
     waits_for: str
     instances: int
     generation: int
-    def __init__(self, id: _Optional[str] = ..., type: _Optional[str] = ..., run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., version: _Optional[str] = ..., task_id: _Optional[str] = ..., attempt: _Optional[int] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., position: _Optional[int] = ..., time_ms: _Optional[int] = ..., log: _Optional[_Union[_event_pb2.ProgressPosition, _Mapping]] = ..., request_id: _Optional[str] = ..., output: _Optional[_Union[_value_pb2.Value, _Mapping]] = ..., error: _Optional[_Union[_value_pb2.Error, _Mapping]] = ..., worker: _Optional[str] = ..., started_ms: _Optional[int] = ..., finished_ms: _Optional[int] = ..., actor: _Optional[str] = ..., traceparent: _Optional[str] = ..., label: _Optional[str] = ..., due_ms: _Optional[int] = ..., idempotency_key: _Optional[str] = ..., waits_for: _Optional[str] = ..., instances: _Optional[int] = ..., generation: _Optional[int] = ...) -> None: ...
+    params: _value_pb2.Value
+    def __init__(self, id: _Optional[str] = ..., type: _Optional[str] = ..., run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., version: _Optional[str] = ..., task_id: _Optional[str] = ..., attempt: _Optional[int] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., position: _Optional[int] = ..., time_ms: _Optional[int] = ..., log: _Optional[_Union[_event_pb2.ProgressPosition, _Mapping]] = ..., request_id: _Optional[str] = ..., output: _Optional[_Union[_value_pb2.Value, _Mapping]] = ..., error: _Optional[_Union[_value_pb2.Error, _Mapping]] = ..., worker: _Optional[str] = ..., started_ms: _Optional[int] = ..., finished_ms: _Optional[int] = ..., actor: _Optional[str] = ..., traceparent: _Optional[str] = ..., label: _Optional[str] = ..., due_ms: _Optional[int] = ..., idempotency_key: _Optional[str] = ..., waits_for: _Optional[str] = ..., instances: _Optional[int] = ..., generation: _Optional[int] = ..., params: _Optional[_Union[_value_pb2.Value, _Mapping]] = ...) -> None: ...

@@ -308,12 +308,14 @@ class Switch(_message.Message):
     def __init__(self, workflow: _Optional[str] = ..., queue: _Optional[str] = ..., paused: _Optional[bool] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class ForwardedStart(_message.Message):
-    __slots__ = ("start", "origin")
+    __slots__ = ("start", "origin", "placed")
     START_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    PLACED_FIELD_NUMBER: _ClassVar[int]
     start: Start
     origin: Origin
-    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ...) -> None: ...
+    placed: bool
+    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., placed: _Optional[bool] = ...) -> None: ...
 
 class Origin(_message.Message):
     __slots__ = ("topic", "partition", "offset", "timestamp_ms", "traceparent", "tracestate", "key", "kind", "value", "headers", "scheduled_ms", "previous_scheduled_ms", "timezone")
