@@ -2,9 +2,9 @@
 
 Why: a person wants to see one run before reading it.
 
-How: where INDEGREE_KAFKA__BOOTSTRAP_SERVERS and INDEGREE_ETCD__ENDPOINTS name a stack, that one is used, under a cluster
-name of the example's own; else one is started in a temporary folder. Exit code: 0 it did what it promises, 1 it did not
-(its logs are kept, and it is said where), 2 there is no such example, 3 no stack.
+How: where INDEGREE_KAFKA__BOOTSTRAP_SERVERS and INDEGREE_ETCD__ENDPOINTS name a stack, that one is used, under a
+cluster name of the example's own; else one is started in a temporary folder. Exit code: 0 it did what it promises, 1 it
+did not (its logs are kept, and it is said where), 2 there is no such example, 3 no stack.
 
 It must never leave a process, and no folder unless it says so.
 """
@@ -33,7 +33,10 @@ def main(arguments: list[str]) -> int:
         return 0
     name = arguments[0]
     if name not in known or len(arguments) > 1:
-        print(f"error: there is no example {' '.join(arguments)!r}{did_you_mean(name, known)}; `./dev example` lists all", file=sys.stderr)
+        print(
+            f"error: there is no example {' '.join(arguments)!r}{did_you_mean(name, known)}; `./dev example` lists all",
+            file=sys.stderr,
+        )
         return 2
     folder = Path(tempfile.mkdtemp(prefix=f"indegree-{name}-"))
     stack = None
@@ -55,7 +58,9 @@ def main(arguments: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         code = 3
     except Exception as error:  # noqa: BLE001 - whatever it was, the example did not show what it promises
-        print(f"error: {type(error).__name__}: {error}\nlogs of its engine and worker: {folder / 'logs'}", file=sys.stderr)
+        print(
+            f"error: {type(error).__name__}: {error}\nlogs of its engine and worker: {folder / 'logs'}", file=sys.stderr
+        )
     finally:
         if stack is not None:
             stack.stop()

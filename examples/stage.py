@@ -3,11 +3,11 @@
 Why: an example is worth something when it runs as written, on a real Kafka and a real etcd, and says itself whether it
 did what its README promises. What all of them need for that stands here, so that their own files hold nothing else.
 
-How: `stage(...)` makes the topics of a cluster with a drawn name, starts `indegree engine` as a child process and opens a
-client; an example's `show(stage)` deploys its workflows, starts a worker and looks at what comes of it. A thread follows
-the progress of all runs. Every wait ends at one deadline, or as soon as a child process has ended by itself. Topics of
-the example get the cluster's name in front, and so do the triggers that name them: two examples on one Kafka do not
-notice each other.
+How: `stage(...)` makes the topics of a cluster with a drawn name, starts `indegree engine` as a child process and opens
+a client; an example's `show(stage)` deploys its workflows, starts a worker and looks at what comes of it. A thread
+follows the progress of all runs. Every wait ends at one deadline, or as soon as a child process has ended by itself.
+Topics of the example get the cluster's name in front, and so do the triggers that name them: two examples on one Kafka
+do not notice each other.
 
 It must never wait without an end, leave a process or a topic behind, or reach into the engine: what it knows of runs
 comes from the client, as for everybody.

@@ -1,4 +1,4 @@
-"""Five invoices: a small one, one that is approved, one above the approver's limit, one refused, one that nobody answers."""
+"""Five invoices: a small one, one approved, one above the approver's limit, one refused, one that nobody answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ def show(stage: Stage) -> None:
         good.signal("approve", {"approved": "yes"})
         stage.shows("an answer that does not fit the form is refused", "it was taken", "it was refused")
     except Refused as refused:
-        stage.shows(f"an answer that does not fit the form is refused: {refused.reason}", "approve" in refused.reason, True)
+        stage.shows(
+            f"an answer that does not fit the form is refused: {refused.reason}", "approve" in refused.reason, True
+        )
     good.signal("approve", {"approved": True, "limit": 5_000}, actor="ada")
     above.signal("approve", {"approved": True, "limit": 5_000}, actor="ada")
     bad.signal("approve", {"approved": False, "limit": 0}, actor="grace")

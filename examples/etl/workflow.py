@@ -1,4 +1,4 @@
-"""A record names a folder; its files are listed, loaded side by side, and merged. How many there are, nobody knows before."""
+"""A record names a folder; its files, however many, are listed, loaded side by side, and merged."""
 
 from __future__ import annotations
 

@@ -166,7 +166,8 @@ class Cluster:
             if self.rng.random() < 0.2:
                 self.resume()
             self.read(self.core)
-            if not self.waiting and not list(self.core.runs()):
+            unread = len(self.records.commands[0]) - self.core.state.next[1]
+            if not self.waiting and not list(self.core.runs()) and not unread:
                 self.core.begin(self.now)
                 self.core.proceed()
                 self.cut(self.core)

@@ -6,10 +6,10 @@ from indegree.engine.limits import Limits
 from indegree.engine.waiting import Observed
 from indegree.events.definition import Definition
 from indegree.v1.task_pb2 import Result
-from indegree.v1.trigger_pb2 import Activate, Command, Deploy, Pause, Resume, Signal
+from indegree.v1.trigger_pb2 import Activate, Command, Deploy, Pause, Resume, SetPool, Signal
 from indegree.v1.value_pb2 import Reference, Value
 from tests.engine.cluster_road import Cluster
-from tests.engine.road import Road, workflow
+from tests.engine.road import EPOCH_MS, Road, workflow
 from tests.replay.registry import scenario
 
 
@@ -146,3 +146,26 @@ def pauses_and_versions() -> Road:
     road.ok("b")
     road.ok("b")
     return road
+
+
+@scenario
+def keys_pools_and_rates() -> Road:
+    keyed = workflow(
+        {"id": "a", "pool": "db"},
+        {"id": "get", "foreach": ["x", "x", "y"], "rate_limit": {"limit": 1, "per": "1s", "key": "item"}},
+        params={"c": {"default": "x"}},
+        concurrency={"key": "params.c", "limit": 1},
+    )
+    cluster = Cluster(1)
+    cluster.command(0, Command(request_id="p", actor="ann", set_pool=SetPool(name="db", limit=1)))
+    cluster.start(0, keyed)
+    cluster.start(0, keyed)
+    cluster.start(0, keyed, {"c": "y"})
+    cluster.start(0, keyed, {"c": "y"}, not_before_ms=EPOCH_MS + 500)
+    for _ in range(14):
+        cluster.deliver()
+        for task in cluster.take():
+            cluster.say_ok(task)
+        cluster.deliver()
+        cluster.wait(500)
+    return cluster.roads[0]
