@@ -18,9 +18,31 @@ from typing import TYPE_CHECKING, Any
 __path__ = extend_path(__path__, __name__)
 
 if TYPE_CHECKING:
-    from indegree.sdk import AsyncClient, Client, Cron, Defaults, Kafka, Permanent, Retry, Workflow
+    from indegree.sdk import (
+        AfterRun,
+        AsyncClient,
+        Client,
+        Concurrency,
+        Cron,
+        Defaults,
+        Kafka,
+        Permanent,
+        Retry,
+        Workflow,
+    )
 
-__all__ = ["AsyncClient", "Client", "Cron", "Defaults", "Kafka", "Permanent", "Retry", "Workflow"]
+__all__ = [
+    "AfterRun",
+    "AsyncClient",
+    "Client",
+    "Concurrency",
+    "Cron",
+    "Defaults",
+    "Kafka",
+    "Permanent",
+    "Retry",
+    "Workflow",
+]
 
 
 def __getattr__(name: str) -> Any:

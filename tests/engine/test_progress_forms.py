@@ -24,6 +24,7 @@ def frames() -> list[tuple[list[Progress], list[Progress]]]:
     definition = Definition.from_normal(
         {
             "id": "flow",
+            "params": {"n": {"default": [1, ODD]}},
             "tasks": [
                 {"id": "a", "python": "m:a"},
                 {"id": "b", "python": "m:b", "depends_on": ["a"], "retry": {"max_attempts": 1}},
@@ -79,6 +80,11 @@ def test_a_record_in_json_is_one_line_with_the_output_as_it_is() -> None:
     assert json.loads(success.output.json) == {"x": [1, "ü"]}
     assert b"\n" not in success.output.json
     assert (success.worker, success.started_ms, success.finished_ms) == (ODD, 5, 7)
+
+
+def test_the_end_of_a_run_says_its_parameters() -> None:
+    ends = [record for both in frames() for records in both for record in records if record.type == "run.failed"]
+    assert [json.loads(end.params.json) for end in ends] == [{"n": [1, ODD]}] * 2
 
 
 def test_a_record_names_its_workflow_kind_and_place() -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import subprocess
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -24,10 +22,6 @@ from tests.integration.stream_road import wait_until
 from tests.integration.test_cli import lines
 
 pytestmark = pytest.mark.integration
-
-# What other parts bring: these tests count from then on.
-ENDED_RUNS = pytest.mark.skipif(find_spec("indegree.stream.past") is None, reason="no ended run is read back yet")
-DELAYED = pytest.mark.skipif("not_before_ms" not in inspect.getsource(starts), reason="no start is delayed yet")
 
 FILES = {
     "approval": """
@@ -158,7 +152,6 @@ def test_a_task_of_a_run_under_way_begins_again_with_what_hangs_below_it(place: 
     assert sorted(begun) == [("below", 0), ("below", 1), ("long", 0), ("quick", 0), ("quick", 1)]
 
 
-@ENDED_RUNS
 def test_a_failed_run_is_rerun_from_what_failed_and_keeps_the_rest(place: Road) -> None:  # CASES row 27
     flag = place.folder / "flag"
     run_id = good(place.command("trigger", "mending", "-p", f"flag={flag}", "--wait"), 1).strip()
@@ -175,7 +168,6 @@ def test_a_failed_run_is_rerun_from_what_failed_and_keeps_the_rest(place: Road) 
     assert history.count("first#1") == 2 or history.count("first#1") == 3, "queued, perhaps running, success: once"
 
 
-@ENDED_RUNS
 def test_a_failed_task_is_marked_as_success_and_the_run_goes_on(place: Road) -> None:
     run_id = good(place.command("trigger", "marked", "--wait"), 1).strip()
     good(place.command("mark", run_id, "broken", "--output", '{"n": 5}', "--reason", "done by hand"))
@@ -223,7 +215,6 @@ def test_many_instances_are_one_line_and_a_failed_one_shows_what_it_said(place: 
     assert len(shown(place, run_id)["tasks"]) == 15, "--json has all"
 
 
-@DELAYED
 def test_a_delayed_start_is_accepted_now_and_begins_then(place: Road) -> None:
     begins = datetime.now(UTC) + timedelta(seconds=3)
     run_id = good(place.command("trigger", "diamond", "--at", begins.isoformat())).strip()
@@ -289,7 +280,6 @@ def test_the_client_steers_with_the_same_names(place: Road) -> None:
             run.signal("approve")
 
 
-@pytest.mark.skipif("set_pool" not in commands.COMMANDS, reason="the core has no pools yet")
 def test_a_pool_is_set(place: Road) -> None:
     assert good(place.command("pools", "set", "gpu", "2"))
 

@@ -361,8 +361,8 @@ def progress_json(progress: Progress) -> bytes:
         name = field.name
         if name in _PROGRESS_TEXTS:
             parts.append(f'"{name}":{_quoted(value)}')
-        elif name == "output":
-            parts.append(f'"output":{value_text(value)}')
+        elif name in ("output", "params"):
+            parts.append(f'"{name}":{value_text(value)}')
         elif field.message_type is not None:
             parts.append(f'"{name}":{dumps(to_json(value)).decode()}')
         elif name != "time_ms":

@@ -267,9 +267,10 @@ class Run:
         """Ends a pause of this run. Blocks for the answer. Raises Refused."""
         return self._client.call(self._inner.resume(reason))
 
-    def signal(self, name: str, payload: object = None) -> str:
-        """Delivers a signal to the tasks that wait for it, now or later. Blocks for the answer. Raises Refused."""
-        return self._client.call(self._inner.signal(name, payload))
+    def signal(self, name: str, payload: object = None, *, actor: str = "") -> str:
+        """Delivers a signal to the tasks that wait for it, now or later; `actor`: see `RunCommands.signal`. Blocks for
+        the answer. Raises Refused."""
+        return self._client.call(self._inner.signal(name, payload, actor=actor))
 
     def rerun(self, tasks: Sequence[str] | None = None, reason: str = "") -> str:
         """Runs tasks again with their descendants; without any, all that failed. Blocks for the answer. Raises

@@ -63,11 +63,12 @@ def _one_of(word: str, run_id: str, workflow: str, queue: str) -> None:
         raise InvalidStart(f"queue {queue!r}: a name has a-z, 0-9 and '-', at most 100")
 
 
-def signal_of(run_id: str, name: str, payload: object = None) -> Command:
-    """Delivers a signal. `payload`: any value that JSON can hold. Raises InvalidStart."""
+def signal_of(run_id: str, name: str, payload: object = None, actor: str = "") -> Command:
+    """Delivers a signal. `payload`: any value that JSON can hold; `actor`: who sends it. Raises InvalidStart."""
     if not name:
         raise InvalidStart("a signal needs the name that the task waits for (`wait_for: {signal: NAME}`)")
-    return Command(signal=Signal(run_id=run_id, name=name, payload=_json(payload, f"the payload of {name!r}")))
+    signal = Signal(run_id=run_id, name=name, payload=_json(payload, f"the payload of {name!r}"))
+    return Command(actor=actor, signal=signal)
 
 
 def rerun_of(run_id: str, tasks: Sequence[str] | None = None, reason: str = "") -> Command:
@@ -291,10 +292,11 @@ class RunCommands:
         await self.accepted()
         return await self.carry_out(resume_of(run_id=self.run_id, reason=reason), "the resume of")
 
-    async def signal(self: _Handle, name: str, payload: object = None) -> str:
-        """Delivers a signal to the tasks that wait for it, now or later. `payload`: what JSON can hold."""
+    async def signal(self: _Handle, name: str, payload: object = None, *, actor: str = "") -> str:
+        """Delivers a signal to the tasks that wait for it, now or later. `payload`: what JSON can hold; `actor`: who
+        answers, for a program that asks on behalf of people (else the user that runs it)."""
         await self.accepted()
-        return await self.carry_out(signal_of(self.run_id, name, payload), f"the signal {name!r} to")
+        return await self.carry_out(signal_of(self.run_id, name, payload, actor), f"the signal {name!r} to")
 
     async def rerun(self: _Handle, tasks: Sequence[str] | None = None, reason: str = "") -> str:
         """Runs tasks again with all their descendants; without any, all that failed, were cancelled, or were skipped

@@ -171,7 +171,7 @@ def _apply_to_run(state: State, run: Run, event: Event, kind: int) -> None:
             state.inline_bytes -= run.inline_bytes
             state.decidable.pop(run_id, None)
             run.timer = 0
-            if run.gate:
+            if run.turn:
                 queues.leave(state, run)
             run.position += 1
             state.windows.add_ended(run_id, run.digest, state.time_ms)
@@ -183,6 +183,8 @@ def _apply_to_run(state: State, run: Run, event: Event, kind: int) -> None:
             run.timer = 0
             run.busy = None
             run.paused = 0
+            if run.waiting and run.turn:
+                queues.leave(state, run)
             run.waiting = False
             open_tasks = [i for i, task_state in enumerate(run.states) if task_state < TERMINAL and run.counts(i)]
             run.pending = open_tasks or None
@@ -191,12 +193,12 @@ def _apply_to_run(state: State, run: Run, event: Event, kind: int) -> None:
         case Kind.RUN_CLOSING:
             close(state, run, event.state, event.reason, event.actor)
         case Kind.RUN_RELEASED:
-            release(state, run)
+            release(state, run, event.number)
             run.position += 1
         case Kind.RUN_GATED:
             run.not_before_ms = 0
             run.timer = 0
-            queues.enter(state, run)
+            queues.enter(state, run, event.number)
         case _ if kind in EXTRA:
             EXTRA[kind](state, run, event)
         case _:
@@ -231,14 +233,14 @@ def _start(state: State, event: Event, run_id: str) -> Run:
         run.waiting = True
         run.not_before_ms = event.due_ms
         if run.gate and not event.due_ms:
-            queues.enter(state, run)
+            queues.enter(state, run, event.number)
         run.position = 1  # accepted
         if event.due_ms:
             state.timers.arm(run, event.due_ms)
         return run
     run.position = 2  # accepted, running
     if run.gate:
-        queues.begin(state, run)
+        queues.begin(state, run, event.number)
     _begin(state, run)
     return run
 
@@ -251,14 +253,14 @@ def _begin(state: State, run: Run) -> None:
         state.timers.arm(run, state.time_ms + run.plan.run_timeout_ms)
 
 
-def release(state: State, run: Run) -> None:
-    """A run that was PENDING begins; its timeout counts from here."""
+def release(state: State, run: Run, turn: int) -> None:
+    """A run that was PENDING begins; its timeout counts from here. `turn`: of a delayed one that need not queue up."""
     run.waiting = False
     run.not_before_ms = 0
     run.timer = 0
     run.started_ms = state.time_ms
     if run.gate:
-        queues.begin(state, run)
+        queues.begin(state, run, turn)
     _begin(state, run)
 
 

@@ -132,6 +132,16 @@ def begin(draft: Draft, builder: Builder, run: Run, slot: int, number: int) -> N
     forward(draft, home, PartitionMessage(start=ForwardedStart(start=start, origin=origin)))
 
 
+def look_at_params(builder: Builder, run: Run, slot: int) -> None:
+    """Raises Needs where a parameter is to be fetched first. What is wrong with one is told when the child begins."""
+    scope = scope_of(run, builder.values, slot)
+    for template in run.plan.tasks[run.node(slot)].params.values():
+        try:
+            template.evaluate(scope)
+        except (EvaluationError, json_values.JsonValueError, Missing):
+            return
+
+
 def cancel(draft: Draft, wait: Wait) -> None:
     """The task is ended from outside: its child is cancelled, wherever it lives."""
     reason = f"task {wait.run.id_of(wait.task)} of run {wait.run.run_id}, which waited for it, has ended"

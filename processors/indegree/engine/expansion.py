@@ -102,7 +102,8 @@ def _begin_following(draft: Draft, run: Run, task: int, parent: int) -> None:
 
 def _items(builder: Builder, run: Run, task: int) -> Any:
     mapped = run.plan.mapped[task] if run.plan.mapped is not None else None
-    assert mapped is not None and mapped.over is not None
+    assert mapped is not None
+    assert mapped.over is not None
     scope = scope_of(run, builder.values)
     return mapped.over.evaluate(scope)
 
@@ -175,7 +176,8 @@ def _write_items(draft: Draft, builder: Builder, run: Run, found: MapState) -> N
     if items is None:  # after a takeover: the same expression over the same outputs
         items = builder.values.lists[key] = _items(builder, run, found.task)
     data = _slice(items, found.known)
-    assert data is not None and found.total == len(items), "a list is the same whenever it is evaluated"
+    assert data is not None, "the first slice was a list of JSON values, and so is the rest"
+    assert found.total == len(items), "a list is the same whenever it is evaluated"
     draft.emit(Kind.TASK_ITEMS, run.run_id, task=found.task, number=found.known, data=data)
     if found.known >= found.total:
         del builder.values.lists[key]
@@ -185,10 +187,9 @@ def _conclude(draft: Draft, builder: Builder, run: Run, found: MapState) -> None
     plan, task = run.plan, found.task
     mapped = plan.mapped[task] if plan.mapped is not None else None
     assert mapped is not None
-    if found.follows >= 0 and run.states[found.follows] not in (SUCCESS, SKIPPED):
-        if not plan.allow[found.follows]:
-            _failed(draft, run, found, f"upstream_failed: {plan.ids[found.follows]!r}, which it follows, failed")
-            return
+    if found.follows >= 0 and run.states[found.follows] not in (SUCCESS, SKIPPED) and not plan.allow[found.follows]:
+        _failed(draft, run, found, f"upstream_failed: {plan.ids[found.follows]!r}, which it follows, failed")
+        return
     allowed = found.total if plan.allow[task] else 0
     if mapped.max_failures is not None:
         allowed = mapped.max_failures

@@ -30,7 +30,10 @@ def fire(draft: Draft, builder: Builder, run: Run, slot: int, data: bytes = b"")
         waiting.begin(draft, builder, run, slot)
         return
     if kind == CHILD:
-        children.begin(draft, builder, run, slot, 1)
+        if plan.limited[node]:
+            tickets.begin(draft, builder, run, slot, 1)
+        else:
+            children.begin(draft, builder, run, slot, 1)
         return
     try:
         builder.check(run, slot)
@@ -49,9 +52,9 @@ def fire(draft: Draft, builder: Builder, run: Run, slot: int, data: bytes = b"")
 def again(draft: Draft, builder: Builder, run: Run, slot: int, number: int, generation: int) -> None:
     """Attempt `number`, when its delay is over."""
     node = run.node(slot)
-    if run.plan.kinds[node] == CHILD:
-        children.begin(draft, builder, run, slot, number)
-    elif run.plan.limited[node]:
+    if run.plan.limited[node]:
         tickets.begin(draft, builder, run, slot, number)
+    elif run.plan.kinds[node] == CHILD:
+        children.begin(draft, builder, run, slot, number)
     else:
         draft.emit(Kind.TASK_QUEUED, run.run_id, task=slot, attempt=number, generation=generation)

@@ -8,8 +8,7 @@ How: a run whose workflow has a `concurrency` lives on the partition of its key,
 until RUN_RELEASED. Whenever a run of the key ends, `left` lets the next ones begin. With `not_before_ms` a run is
 PENDING until then, and only then takes its place in the queue.
 
-on_conflict says what happens when the key is taken: queue; skip (the start is refused, with the run that holds the
-key);
+on_conflict says what happens when the key is taken: queue; skip (the start is refused, with the run that holds it);
 cancel_running (the oldest active run is cancelled, all that wait are cancelled, and the newest waits for the place).
 
 The limit that counts is that of the version of the run that asks. A run that was reopened by hand does not queue again.
@@ -25,7 +24,7 @@ from indegree.engine.bounds import text
 from indegree.engine.draft import Draft
 from indegree.engine.kinds import Kind
 from indegree.engine.plan import Plan
-from indegree.engine.queues import PREFIX, Gate, gate_of
+from indegree.engine.queues import PREFIX, Gate, gate_of, next_turn
 from indegree.engine.records import Builder
 from indegree.engine.scope import trigger_values
 from indegree.engine.state import Run
@@ -69,10 +68,13 @@ def how_it_begins(draft: Draft, plan: Plan, gate: str, not_before_ms: int, run_i
     fields: dict[str, Any] = {"label": gate} if gate else {}
     if not_before_ms > draft.state.time_ms:
         return {**fields, "state": "PENDING", "due_ms": not_before_ms}
-    if not gate or _has_room(draft, plan, gate):
+    if not gate:
         return fields
-    _make_room(draft, plan, gate, run_id)
-    return {**fields, "state": "PENDING"}
+    if not _has_room(draft, plan, gate):
+        _make_room(draft, plan, gate, run_id)
+        fields["state"] = "PENDING"
+    fields["number"] = next_turn(draft.state, plan.workflow, gate)
+    return fields
 
 
 def _has_room(draft: Draft, plan: Plan, name: str) -> bool:
@@ -108,23 +110,23 @@ def left(draft: Draft, builder: Builder, run: Run) -> None:
         return
     for run_id in list(gate.queued):
         waiting = draft.state.runs[run_id]
-        if waiting.ending:
-            continue  # cancelled while it waited: it ends by itself
         concurrency = waiting.plan.definition.concurrency
         if concurrency is not None and len(gate.active) >= concurrency.limit:
             return
         _release(draft, waiting)
 
 
-def _release(draft: Draft, run: Run) -> None:
-    fields = {"state": "PAUSED"} if run.paused else {}
+def _release(draft: Draft, run: Run, turn: int = 0) -> None:
+    fields: dict[str, Any] = {"state": "PAUSED"} if run.paused else {}
+    if turn:
+        fields["number"] = turn
     draft.emit(Kind.RUN_RELEASED, run.run_id, **fields)
 
 
 def time_has_come(draft: Draft, run: Run) -> Run | None:
     """A run that was accepted for later has its time: it begins, or queues up."""
     if not run.gate or _has_room(draft, run.plan, run.gate):
-        _release(draft, run)
+        _release(draft, run, next_turn(draft.state, run.plan.workflow, run.gate) if run.gate else 0)
         return run
     try:
         _make_room(draft, run.plan, run.gate, run.run_id)
@@ -133,5 +135,5 @@ def time_has_come(draft: Draft, run: Run) -> Run | None:
             Kind.RUN_CANCEL_REQUESTED, run.run_id, state="CANCELLED", reason=text(str(taken)), actor="concurrency"
         )
         return run
-    draft.emit(Kind.RUN_GATED, run.run_id)
+    draft.emit(Kind.RUN_GATED, run.run_id, number=next_turn(draft.state, run.plan.workflow, run.gate))
     return None

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from indegree.engine import join, timetable
+from indegree.engine import join, queues, tickets, timetable
 from indegree.engine.apply import may_follow
 from indegree.engine.mapping import MapState
 from indegree.engine.state import Attempt, Run, State
@@ -50,6 +50,8 @@ def check(state: State) -> None:
         _same("outbox numbers ascend", target, list(entries), sorted(entries))
         _same("outbox numbers", target, max(entries) <= state.outbox_numbers[target], True)
     timetable.check(state)
+    _same("queues of keys", "the partition", queues.problem(state), "")
+    _same("limits", "the partition", tickets.problem(state), "")
 
 
 def check_run(state: State, run: Run) -> None:
@@ -68,9 +70,9 @@ def check_run(state: State, run: Run) -> None:
         where = f"{run.run_id} task {plan.ids[task]}"
         edges = counts(run, task)
         _same("edges", where, run.edges(task), edges)
-        if states[task] == PENDING and join.decide(plan.rules[task], *edges) and run.counts(task):
-            if may_follow(run, task):
-                decided.add(task)
+        is_open = states[task] == PENDING and run.counts(task) and may_follow(run, task)
+        if is_open and join.decide(plan.rules[task], *edges):
+            decided.add(task)
         is_map = run.maps is not None and task in run.maps
         has_attempt = states[task] in (QUEUED, RUNNING, RETRYING) and not is_map
         _same("waits", where, run.waits is not None and task in run.waits, states[task] == WAITING)
@@ -204,6 +206,8 @@ def image(state: State) -> dict[str, Any]:
         "decidable": sorted(state.decidable),
         "intakes": {name: (intake.next, dict(intake.begins)) for name, intake in state.intakes.items()},
         "switches": dict(state.switches),
+        "gates": queues.image(state),
+        "limits": tickets.image(state),
         **timetable.image(state),
         "runs": {run_id: image_of_run(run) for run_id, run in state.runs.items()},
     }
@@ -242,7 +246,7 @@ def image_of_run(run: Run) -> dict[str, Any]:
         "signals": list(run.signals or ()),
         "generations": dict(run.generations or {}),
         "held": dict(run.held or {}),
-        "begin": (run.paused, run.waiting, run.not_before_ms, run.gate, run.parent, run.closing),
+        "begin": (run.paused, run.waiting, run.not_before_ms, run.gate, run.turn, run.parent, run.closing),
         "params": run.params,
         "origin": run.origin,
         "position": run.position,

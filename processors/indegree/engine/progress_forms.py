@@ -87,8 +87,8 @@ class JsonForm(Form):
         for name, value in fields.items():
             if name == "time_ms":
                 parts.append(f',"time":"{rfc3339(value)}"')
-            elif name == "output":
-                parts.append(f',"output":{value_text(value)}')
+            elif name in ("output", "params"):
+                parts.append(f',"{name}":{value_text(value)}')
             elif value:
                 parts.append(f',"{name}":{quoted(value) if isinstance(value, str) else value}')
         return "".join(parts).encode()

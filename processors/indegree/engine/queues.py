@@ -4,7 +4,9 @@ Why: runs of one key begin in the order in which they came, so many at a time as
 takeover.
 
 How: all runs of a key live on one partition, so a queue is that partition's state: derived from its runs, each of which
-knows its key (`run.gate`) and its place in the queue (`run.turn`). apply.py calls `enter`, `begin` and `leave`.
+knows its key (`run.gate`) and its turn (`run.turn`). The turn stands in the event that gave it, so a recovery that
+meets a run behind the snapshot's mark before those from in front of it still knows who came first. apply.py calls
+`enter`, `begin` and `leave`.
 
 It must never look at a limit: gates.py decides who begins.
 """
@@ -18,7 +20,7 @@ PREFIX = "k"
 
 
 class Gate:
-    """The runs of one key. active, queued: run ids in order, as dicts; turns: the highest turn given."""
+    """The runs of one key. active, queued: run ids by turn, as dicts; turns: the highest turn given."""
 
     __slots__ = ("active", "queued", "turns")
 
@@ -34,24 +36,35 @@ def gate_of(state: State, run: Run) -> Gate | None:
     return found
 
 
-def begin(state: State, run: Run) -> None:
-    """The run is active from now on."""
-    gate = state.gates.setdefault((run.plan.workflow, run.gate), Gate())
+def next_turn(state: State, workflow: str, key: str) -> int:
+    """The turn of the next run of a key."""
+    gate = state.gates.get((workflow, key))
+    return 1 if gate is None else gate.turns + 1
+
+
+def begin(state: State, run: Run, turn: int = 0) -> None:
+    """The run is active from now on. `turn`: where it did not wait in the queue before."""
+    gate = _take(state, run, turn or run.turn)
     gate.queued.pop(run.run_id, None)
     gate.active[run.run_id] = None
 
 
-def enter(state: State, run: Run) -> None:
+def enter(state: State, run: Run, turn: int) -> None:
     """The run is the last in the queue."""
-    gate = state.gates.setdefault((run.plan.workflow, run.gate), Gate())
-    gate.turns += 1
-    run.turn = gate.turns
-    gate.queued[run.run_id] = None
+    _take(state, run, turn).queued[run.run_id] = None
+
+
+def _take(state: State, run: Run, turn: int) -> Gate:
+    gate: Gate = state.gates.setdefault((run.plan.workflow, run.gate), Gate())
+    run.turn = turn or gate.turns + 1  # an event without a turn: logs of before turns stood there
+    gate.turns = max(gate.turns, run.turn)
+    return gate
 
 
 def leave(state: State, run: Run) -> None:
-    """The run has ended."""
+    """The run has ended, or was cancelled while it waited. One that has no turn was not there."""
     name = (run.plan.workflow, run.gate)
+    run.turn = 0
     gate = state.gates.get(name)
     if gate is not None:
         gate.active.pop(run.run_id, None)
@@ -61,16 +74,34 @@ def leave(state: State, run: Run) -> None:
 
 
 def restored(state: State, run: Run) -> None:
-    """A run from a snapshot takes its place among those that are known."""
-    if not run.waiting or run.ending:
-        begin(state, run)
-    elif not run.not_before_ms:
-        gate = state.gates.setdefault((run.plan.workflow, run.gate), Gate())
-        gate.turns = max(gate.turns, run.turn)
-        gate.queued[run.run_id] = None
-        ordered = sorted(gate.queued, key=lambda run_id: _turn(state, run_id, run))
-        gate.queued = dict.fromkeys(ordered)
+    """A run from a snapshot takes its place among those that are known, by its turn."""
+    gate = _take(state, run, run.turn)
+    if run.waiting:
+        gate.queued = _placed(state, gate.queued, run)
+    else:
+        gate.active = _placed(state, gate.active, run)
 
 
-def _turn(state: State, run_id: str, new: Run) -> int:
-    return new.turn if run_id == new.run_id else state.runs[run_id].turn
+def _placed(state: State, known: dict[str, None], run: Run) -> dict[str, None]:
+    if not known or state.runs[next(reversed(known))].turn < run.turn:
+        known[run.run_id] = None  # as a rule: snapshots are written in the order of the starts
+        return known
+    return dict.fromkeys(sorted([*known, run.run_id], key=lambda run_id: state.runs[run_id].turn))
+
+
+def image(state: State) -> dict[object, object]:
+    """For invariants.py: who is active and who waits, in order."""
+    return {name: (list(gate.active), list(gate.queued)) for name, gate in state.gates.items()}
+
+
+def problem(state: State) -> str:
+    """For invariants.py: what is wrong with the queues, "" where nothing is."""
+    in_turn: dict[tuple[str, str], tuple[list[tuple[int, str]], list[tuple[int, str]]]] = {}
+    for run in state.runs.values():
+        if run.turn:
+            lists = in_turn.setdefault((run.plan.workflow, run.gate), ([], []))
+            lists[run.waiting].append((run.turn, run.run_id))
+        elif run.gate and not run.ending and not run.not_before_ms:
+            return f"run {run.run_id} has a key and no turn"
+    right = {name: tuple([run_id for _, run_id in sorted(runs)] for runs in lists) for name, lists in in_turn.items()}
+    return "" if image(state) == right else f"the queues are {image(state)}, and they should be {right}"

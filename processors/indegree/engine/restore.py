@@ -86,7 +86,7 @@ def _restore(state: State, data: RunSnapshot) -> None:
         if not data.version:
             return  # outputs of a run that ended meanwhile
         run = state.runs[data.run_id] = _restored(state, data)
-        if run.gate:
+        if run.turn:
             queues.restored(state, run)
         state.windows.ended.pop(data.run_id, None)  # one that was reopened
         if run.is_decidable():

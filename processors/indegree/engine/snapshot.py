@@ -151,7 +151,7 @@ def reopen(draft: Draft, run: Run) -> None:
     again, and nobody waits for its end any more. Where it takes several frames it is live with the last one only, in
     which the caller's events follow: should the log end before that, nothing has happened."""
     base, *outputs = parts_of(run)
-    base.gate = ""
+    base.gate, base.turn = "", 0
     base.ClearField("parent")
     for part in outputs:
         base.MergeFrom(part)
@@ -214,7 +214,7 @@ def parts_of(run: Run) -> list[RunSnapshot]:
         waiting=run.waiting,
         not_before_ms=run.not_before_ms,
         gate=run.gate,
-        turn=run.turn if run.waiting else 0,
+        turn=run.turn,
     )
     if run.parent:
         base.parent.MergeFromString(run.parent)

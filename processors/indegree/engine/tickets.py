@@ -20,7 +20,7 @@ It must never grant to more holders than a pool has places, and never take a pla
 from __future__ import annotations
 
 import hashlib
-from bisect import insort
+from bisect import bisect_left, insort
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from indegree.engine import children
@@ -99,6 +99,12 @@ class Limit:
         """Nothing of it has to be remembered."""
         return not self.waiting and not self.holders and self.pool < 0 and self.next_us <= now_ms * 1_000
 
+    def forget_ask(self, key: Key) -> None:
+        """The holder asks no more."""
+        entry = self.asked.pop(key, None)
+        if entry is not None:
+            del self.waiting[bisect_left(self.waiting, entry)]
+
 
 def key_of(holder: Holder) -> Key:
     """Its identity."""
@@ -117,6 +123,8 @@ def begin(draft: Draft, builder: Builder, run: Run, slot: int, number: int) -> N
     """Asks for what attempt `number` needs. Raises Needs before anything is emitted."""
     task = run.plan.tasks[run.node(slot)]
     rate = ""
+    if task.params and run.plan.kinds[run.node(slot)] == CHILD:
+        children.look_at_params(builder, run, slot)
     if task.rate_limit is not None:
         try:
             rate = _rate_name(builder, run, slot)
@@ -230,7 +238,9 @@ def given_back(draft: Draft, builder: Builder, message: PartitionMessage) -> Run
 
 
 def _serve(draft: Draft, name: str) -> None:
-    """Grants what may be granted now."""
+    """Grants what may be granted now. The first grant stands in the frame of what made room for it: should the log end
+    behind that frame, a holder is there whose end goes on from here."""
+    may_seal = False
     while True:
         limit: Limit | None = draft.state.limits.get(name)
         if limit is None or not limit.waiting:
@@ -247,15 +257,18 @@ def _serve(draft: Draft, name: str) -> None:
             interval = -(-limit.per_ms * 1_000 // max(1, limit.tokens))
             fields = {"due_ms": max(limit.next_us, now * 1_000) + interval}
         holder = _holder(limit.waiting[0][2])
-        if draft.full():
+        if may_seal and draft.full():
             draft.seal()
+        may_seal = True
         draft.emit(Kind.LIMIT_GRANTED, None, label=name, data=holder.SerializeToString(deterministic=True), **fields)
         forward(draft, holder.partition, PartitionMessage(grant=LimitGrant(limit=name, holder=holder)))
 
 
 def due(draft: Draft, builder: Builder, limit: Limit) -> Run | None:
-    """The next token of a rate is there."""
+    """The next token of a rate is there; or all its tokens are, and nothing of it has to be remembered."""
     _serve(draft, limit.name)
+    if limit.is_idle(draft.state.time_ms):
+        draft.emit(Kind.LIMIT_RELEASED, None, label=limit.name)
     return None
 
 
@@ -304,9 +317,7 @@ def _apply_granted(state: State, run: Run | None, event: Event) -> None:
     if limit is None:
         return  # asked for before recovery begins: the snapshot behind this has what came of it
     key = key_of(Holder.FromString(event.data))
-    entry = limit.asked.pop(key, None)
-    if entry is not None:
-        limit.waiting.remove(entry)
+    limit.forget_ask(key)
     if limit.is_pool:
         limit.holders[key] = None
     else:
@@ -318,11 +329,9 @@ def _apply_released(state: State, run: Run | None, event: Event) -> None:
     limit: Limit | None = state.limits.get(event.label)
     if limit is None:
         return
-    key = key_of(Holder.FromString(event.data))
+    key = key_of(Holder.FromString(event.data))  # of an idle limit, which nobody gives back, that of no one
     limit.holders.pop(key, None)
-    entry = limit.asked.pop(key, None)
-    if entry is not None:
-        limit.waiting.remove(entry)
+    limit.forget_ask(key)
     _arm(state, limit)
     if limit.is_idle(state.time_ms):
         limit.timer = 0
@@ -338,8 +347,36 @@ def _arm(state: State, limit: Limit) -> None:
         return
     if limit.waiting:
         state.timers.arm(limit, max(limit.may_at_ms(), 1))
+    elif limit.next_us > state.time_ms * 1_000:
+        state.timers.arm(limit, -(-limit.next_us // 1_000))  # then it is forgotten, unless somebody asks
     else:
         limit.timer = 0
+
+
+# -- what is compared --------------------------------------------------------------------------------------------------
+
+
+def image(state: State) -> dict[str, object]:
+    """For invariants.py: the limits as plain data, without the numbers of arrivals, which a recovery gives anew."""
+    found: dict[str, object] = {}
+    for name, limit in state.limits.items():
+        waiting = [(priority, key) for priority, _, key in limit.waiting]
+        found[name] = (limit.pool, limit.tokens, limit.per_ms, limit.next_us, sorted(limit.holders), waiting)
+    return found
+
+
+def problem(state: State) -> str:
+    """For invariants.py: what is wrong with the limits, "" where nothing is."""
+    for name, limit in state.limits.items():
+        if limit.name != name or limit.waiting != sorted(limit.asked.values()):
+            return f"{name}: waiting {limit.waiting}, asked {limit.asked}"
+        if any(entry[2] != key for key, entry in limit.asked.items()) or limit.holders.keys() & limit.asked.keys():
+            return f"{name}: asked {limit.asked}, held by {list(limit.holders)}"
+        if limit.is_pool == bool(limit.tokens) and (limit.waiting or limit.holders):
+            return f"{name}: {limit.tokens} tokens"
+        if not limit.is_pool and limit.waiting and id(limit) not in state.timers.alive():
+            return f"{name}: tasks wait, and no timer is armed"
+    return ""
 
 
 # -- snapshots ---------------------------------------------------------------------------------------------------------
