@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -79,10 +80,16 @@ class Cluster:
         self._until_ready(name, process)
         return name
 
-    def worker(self, slots: int) -> subprocess.Popen[bytes]:
-        """Starts a worker of the benchmarks' functions. Tasks wait until it is there."""
+    def worker(
+        self,
+        slots: int,
+        *arguments: str,
+        module: str = "benchmarks.workflows",
+        environ: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[bytes]:
+        """Starts a worker of the benchmarks' functions. Tasks wait until it is there. `environ`: what it has besides."""
         name = f"w{len(self.workers) + 1}"
-        process = self._spawn(name, "worker", "benchmarks.workflows", "--slots", str(slots))
+        process = self._spawn(name, "worker", module, "--slots", str(slots), *arguments, environ=environ or {})
         self.workers.append(process)
         return process
 
@@ -101,9 +108,10 @@ class Cluster:
             out.append(f"--- {path.stem}\n" + "\n".join(text))
         return "\n".join(out)
 
-    def _spawn(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+    def _spawn(self, name: str, *arguments: str, environ: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         paths = [str(_ROOT), os.environ.get("PYTHONPATH", "")]
-        environ = {**os.environ, **self.settings.environment(), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        path = os.pathsep.join(filter(None, paths))
+        environ = {**os.environ, **self.settings.environment(), "PYTHONPATH": path, **(environ or {})}
         with (self.folder / f"{name}.log").open("wb") as log:
             return subprocess.Popen(
                 [*_COMMAND, *arguments], cwd=_ROOT, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log

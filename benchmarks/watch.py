@@ -6,6 +6,7 @@ Frames are few and the reader is librdkafka's, so that watching takes little fro
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -28,7 +29,10 @@ class Seen:
 
 
 class Watch:
-    """Call `poll` often. `ended`: run id to state; `tasks`: how many succeeded; `outputs`: numbers they returned."""
+    """Call `poll` often. `ended`: run id to state; `tasks`: how many succeeded; `outputs`: numbers they returned.
+
+    `kinds`: events of each kind.
+    """
 
     def __init__(self, settings: Settings) -> None:
         topic = Topics(settings.cluster).events
@@ -46,6 +50,7 @@ class Watch:
         self.partitions = {p: Seen() for p in range(settings.topics.partitions)}
         self.ended: dict[str, str] = {}
         self.outputs: list[int] = []
+        self.kinds: Counter[int] = Counter()
         self.tasks = 0
 
     def poll(self, timeout_s: float = 0.1) -> None:
@@ -68,9 +73,10 @@ class Watch:
         run_id = ""
         for event in frame.events:
             run_id = event.run_id or run_id
+            self.kinds[event.kind] += 1
             if event.kind == Event.TASK_SUCCEEDED:
                 self.tasks += 1
-                if event.value.json:
+                if event.value.json.isdigit():
                     self.outputs.append(int(event.value.json))
             elif event.kind == Event.RUN_FINISHED:
                 self.ended[run_id] = event.state

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from examples.demo.processes import Processes
@@ -91,6 +91,15 @@ def play(example: str, settings: Settings, folder: Path, say: Callable[[str], No
         show(found)
 
 
+def told(*runs: RunState) -> str:
+    """Words for how far they are."""
+    lines = []
+    for run in runs:
+        tasks = ", ".join(f"{task.id} {task.state}" for task in run.tasks.values())
+        lines.append(f"{run.run_id} {run.state} ({tasks or 'nothing of its tasks yet'})")
+    return "; ".join(lines) or "nothing was heard of any"
+
+
 @contextlib.contextmanager
 def stage(settings: Settings, folder: Path, say: Callable[[str], None] = print) -> Iterator[Stage]:
     """A cluster with an engine, and a client. All of it is gone afterwards, except the logs in `folder`."""
@@ -122,6 +131,7 @@ class Stage:
         self.folder = folder.absolute()
         self.refused: list[RunEvent] = []
         self._processes = processes
+        self._admin = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers})
         self._begun = time.monotonic()
         self._topics: dict[str, str] = {}
         self._runs: dict[str, RunState] = {}
@@ -146,7 +156,7 @@ class Stage:
     def topic(self, name: str, partitions: int = 2) -> None:
         """Makes a topic of the example's own."""
         real = self._topics[name] = f"{self.settings.cluster}.user.{name}"
-        self._admin().create_topics([NewTopic(real, partitions, 1)])[real].result(self.left_s)
+        self._admin.create_topics([NewTopic(real, partitions, 1)])[real].result(self.left_s)
 
     def produce(self, topic: str, records: Sequence[tuple[str, Any]]) -> None:
         """Writes (key, value) records with a stock Kafka client, values as JSON. Returns once all are acknowledged."""
@@ -159,7 +169,7 @@ class Stage:
     def remove_topics(self) -> None:
         """Deletes the topics of the example."""
         if self._topics:
-            for future in self._admin().delete_topics(list(self._topics.values())).values():
+            for future in self._admin.delete_topics(list(self._topics.values())).values():
                 future.result(15)
 
     # -- looking
@@ -176,13 +186,13 @@ class Stage:
             found = [run for run in self.runs(workflow) if run.state in ENDED]
             return found if len(found) >= count else []
 
-        return self.until(there, lambda: f"{count} runs of {workflow} end: {self.runs(workflow)}")
+        return self.until(there, lambda: f"{count} runs of {workflow} end: {told(*self.runs(workflow))}")
 
     def wait(self, run: Run) -> str:
         """The state in which a run ends. Raises Refused, TimeoutError."""
         return self.until(
             lambda: run.wait(0.2) if run.state in ENDED or self._seen(run) else "",
-            lambda: f"run {run.run_id} of {run.workflow} ends: {self._runs.get(run.run_id)}",
+            lambda: f"run {run.run_id} of {run.workflow} ends: {told(*self._heard(run))}",
         )
 
     def until(self, true: Callable[[], T], what: str | Callable[[], str]) -> T:
@@ -196,6 +206,31 @@ class Stage:
                 text = what if isinstance(what, str) else what()
                 raise TimeoutError(f"not within {WITHIN_S:g} s: {text}")
             time.sleep(0.05)
+
+    def topics_with(self, text: str) -> set[str]:
+        """The topics of this cluster in which any record, as it is now, holds this text: what a stock consumer sees."""
+        servers = {"bootstrap.servers": self.settings.kafka.bootstrap_servers, "enable.partition.eof": True}
+        consumer = Consumer({**servers, "group.id": self.settings.cluster, "enable.auto.commit": False})
+        topics = self._admin.list_topics(timeout=10).topics
+        mine = [name for name in topics if name.startswith(f"{self.settings.cluster}.")]
+        parts = [TopicPartition(name, part, 0) for name in mine for part in topics[name].partitions]
+        consumer.assign(parts)
+        open_parts, found = {(part.topic, part.partition) for part in parts}, set()
+        while open_parts and self.left_s:
+            for record in consumer.consume(1_000, 0.1):
+                error = record.error()
+                if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                    raise NotShown(f"{record.topic()} cannot be read: {error}")
+                if error is not None:
+                    open_parts.discard((record.topic(), record.partition()))  # read to its end
+                elif text.encode() in b"".join(
+                    [record.key() or b"", record.value() or b"", repr(record.headers()).encode()]
+                ):
+                    found.add(str(record.topic()).removeprefix(f"{self.settings.cluster}."))
+        consumer.close()
+        if open_parts:
+            raise TimeoutError(f"not read to their ends: {sorted(open_parts)}")
+        return found
 
     @property
     def left_s(self) -> float:
@@ -211,9 +246,12 @@ class Stage:
     # -- inside
 
     def _seen(self, run: Run) -> bool:
+        refused = any(one.run_id == run.run_id for one in self.refused)
+        return refused or any(known.ended for known in self._heard(run))
+
+    def _heard(self, run: Run) -> list[RunState]:
         with self._lock:
-            known = self._runs.get(run.run_id)
-            return (known is not None and known.ended) or any(one.run_id == run.run_id for one in self.refused)
+            return [self._runs[run.run_id]] if run.run_id in self._runs else []
 
     def _follow(self) -> None:
         with contextlib.suppress(ClientError):  # it was closed
@@ -229,9 +267,6 @@ class Stage:
                 run.apply(event)
                 for task in run.tasks.values():
                     task.fetch = self.client.fetch
-
-    def _admin(self) -> AdminClient:
-        return AdminClient({"bootstrap.servers": self.settings.kafka.bootstrap_servers})
 
     def _renamed(self, form: Any) -> Any:
         match form:

@@ -28,3 +28,6 @@ def show(stage: Stage) -> None:
     stage.shows("a broken test fails the run", stage.wait(broken), "FAILED")
     states = {"tests": "FAILED", "build": "SKIPPED", "publish": "SKIPPED", "wheel": None, "branch": "main"}
     stage.shows("nothing is built, and somebody is told", broken["notify"].output, states)
+
+    stage.shows("the wheel's name is on Kafka", "progress" in stage.topics_with("app-main.whl"), True)
+    stage.shows("the token is on no topic of it", stage.topics_with(TOKEN), set())

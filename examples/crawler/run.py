@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from examples.crawler.workflow import crawler
 from examples.stage import Stage
 
-PAGES, PLACES, LIMIT, SLACK = 20, 3, 8, 2
+PAGES, PLACES, LIMIT = 30, 3, 8
 
 
 def show(stage: Stage) -> None:
@@ -29,12 +29,12 @@ def show(stage: Stage) -> None:
         stage.shows("a page that was not there was tried again", attempts, [2, 1, 2])
         stage.shows(f"never more than {PLACES} at a time, over both", connections.most <= PLACES, True)
         for of in (one, two):
-            # A bucket gives LIMIT tokens at once and LIMIT a second from then on; SLACK is for what two clocks differ.
+            # A bucket gives LIMIT tokens at once and LIMIT a second from then on. What was granted may reach the site
+            # late, on a busy machine: so a second may see one LIMIT more, and all may take a little less.
             fastest = most_within(of.times, 1.0)
-            stage.shows(f"{of.url}: {fastest} within a second at most", fastest <= 2 * LIMIT + SLACK, True)
-            least_s = (PAGES - LIMIT) / LIMIT
-            took_s = of.times[-1] - of.times[0]
-            stage.shows(f"{of.url}: {PAGES} pages took {took_s:.1f} s", took_s >= least_s * 0.8, True)
+            stage.shows(f"{of.url}: {fastest} within a second at most", fastest <= 3 * LIMIT, True)
+            took_s, least_s = of.times[-1] - of.times[0], (PAGES - LIMIT) / LIMIT
+            stage.shows(f"{of.url}: {PAGES} pages took {took_s:.1f} s", took_s >= 0.6 * least_s, True)
 
 
 def most_within(times: list[float], seconds: float) -> int:

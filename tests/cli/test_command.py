@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from indegree.cli.main import COMMANDS, SECTIONS, call
+from indegree.events.definition import Definition
 
 CYCLE = "id: c\ntasks:\n  - {id: a, depends_on: [b], command: 'true'}\n  - {id: b, depends_on: [a], command: 'true'}\n"
 GOOD = (
@@ -138,8 +139,9 @@ def test_a_python_file_that_cannot_be_imported_names_the_line(capsys: pytest.Cap
 
 
 def test_what_this_release_cannot_run_is_said_before_anything_starts(
-    capsys: pytest.CaptureFixture[str], folder: Path
+    capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Definition, "unsupported", lambda self: ["tasks.b.pool"])  # no field is, today
     (folder / "later.yaml").write_text(
         "id: later\ntasks:\n  - {id: a, command: 'true'}\n  - {id: b, pool: gpu, command: 'true'}\n"
     )
@@ -209,8 +211,9 @@ def test_check_notes_a_parameter_that_is_silently_null(capsys: pytest.CaptureFix
 
 
 def test_what_is_not_supported_is_named_with_its_line_and_without_a_hint_at_the_options(
-    capsys: pytest.CaptureFixture[str], folder: Path
+    capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Definition, "unsupported", lambda self: ["tasks.b.c.pool"])  # no field is, today
     (folder / "later.yaml").write_text(
         "id: later\ntasks:\n  - {id: a, command: 'true'}\n  - {id: b.c, pool: gpu, command: 'true'}\n"
     )

@@ -93,11 +93,12 @@ async def test_the_commands_of_a_run_carry_its_id_and_give_what_was_done() -> No
     run = started(topic)
     topic.put(*STORY[:2])
     assert await run.skip("a", "by the book") == "task 'a' is skipped"
-    await run.signal("approve", {"ok": True})
+    await run.signal("approve", {"ok": True}, actor="ada")
     await run.mark_success("a", [1], "seen")
     await run.rerun(["a"], "again")
     skip, signal, mark, rerun = [command for command, _ in topic.commands]
     assert (skip.skip.run_id, skip.skip.task_id, skip.skip.reason) == (RUN, "a", "by the book")
+    assert (signal.actor, mark.actor) == ("ada", "")
     assert (signal.signal.name, signal.signal.payload) == ("approve", b'{"ok":true}')
     assert (mark.mark_success.output, mark.mark_success.reason) == (b"[1]", "seen")
     assert (list(rerun.rerun.task_ids), rerun.rerun.reason) == (["a"], "again")

@@ -195,6 +195,22 @@ def test_retries_count_the_attempts_after_the_first() -> None:
         ({"command": "x", "secrets": ["A B"]}, "is not a name"),
         ({"wait_for": {"signal": "a", "delay": "1m"}}, "one of signal"),
         ({"command": "x", "label": 3}, "label: 3 is not text"),
+        ({"foreach": [1]}, r"tasks\[0\].foreach: foreach is for tasks with .* this one has nothing to do"),
+        ({"wait_for": {"delay": 1}, "foreach": [1]}, "this one waits; .* map a sub-workflow that waits"),
+        ({"command": "x", "foreach": [1], "when": "item > 0"}, r"\.when: `when` is asked once for the whole task"),
+        ({"command": "x", "foreach": [1], "foreach_with": "t"}, "exclude each other"),
+        ({"command": "x", "foreach": "item"}, "`item` does not exist here"),
+        ({"command": "x", "foreach": [1], "allow_failure": {"max": 1, "share": 0.1}}, "either"),
+        ({"wait_for": {"signal": "a"}, "default": {}}, "default: the default is the output after the timeout"),
+        ({"wait_for": {"signal": "a", "form": {"x": "text"}}}, "is not one of string, integer"),
+        ({"wait_for": {"run": {"workflow": "v", "state": "SKIPPED"}}}, "is not one of SUCCESS, FAILED, CANCELLED, any"),
+        ({"wait_for": {"run": {"state": "FAILED"}}}, "`workflow` is missing"),
+        ({"wait_for": {"kafka": {"topic": "t", "filter": "item.x"}}}, "`item` does not exist here"),
+        ({"wait_for": {"until": "2026-11-25T06:30:00Z"}}, "a fixed time is text in it: until: \"'2026"),
+        ({"wait_for": {"until": "'2026-11-25T06:30'"}}, "has no offset from UTC"),
+        ({"workflow": "v", "pool": "p"}, "`pool` is for tasks with `python` or `command`"),
+        ({"command": "x", "rate_limit": {"limit": 1}}, "needs `limit` and `per`"),
+        ({"command": "x", "rate_limit": {"limit": 1, "per": 1, "key": "item"}}, "in a task without foreach"),
     ],
 )
 def test_a_wrong_field_is_named_with_the_rule_and_the_way_out(fields: dict[str, Any], says: str) -> None:
@@ -232,6 +248,19 @@ def test_a_wrong_field_is_named_with_the_rule_and_the_way_out(fields: dict[str, 
         ({"id": "w", "triggers": [{"cron": {"schedule": "1 2"}}], "tasks": [{"id": "b"}]}, "has five"),
         ({"id": "w", "concurrency": {"key": "b.x"}, "tasks": [{"id": "b"}]}, "before the run starts"),
         ({"id": "w", "hooks": {"on_fail": []}, "tasks": [{"id": "b"}]}, "unknown field 'on_fail'"),
+        ({"id": "w", "hooks": {"on_end": [{"id": "b"}]}, "tasks": [{"id": "b"}]}, "that of a task; rename the hook"),
+        (
+            {"id": "w", "hooks": {"on_end": [{"id": "h"}], "on_cancel": [{"id": "h"}]}, "tasks": [{"id": "b"}]},
+            r"hooks.on_end\[0\].id: the id 'h' is that of a hook of on_cancel",
+        ),
+        (
+            {"id": "w", "hooks": {"on_end": [{"id": "h", "depends_on": ["b"]}]}, "tasks": [{"id": "b"}]},
+            "there is no task 'b' among these hooks; all tasks have ended",
+        ),
+        (
+            {"id": "w", "tasks": [{"id": "a", "command": "x"}, {"id": "b", "command": "x", "foreach_with": "a"}]},
+            r"tasks\[1\].foreach_with: 'a' has no foreach",
+        ),
     ],
 )
 def test_a_wrong_workflow_is_refused(value: Any, says: str) -> None:
@@ -247,10 +276,8 @@ def test_all_problems_are_told_at_once() -> None:
     assert len(found) == 6
 
 
-def test_fields_of_the_next_release_are_kept_and_named() -> None:
-    found = Definition.from_normal(FULL)
-
-    assert found.unsupported() == ["concurrency", "tasks.load.pool", "tasks.load.rate_limit"]
+def test_no_field_waits_for_a_later_release() -> None:
+    assert Definition.from_normal(FULL).unsupported() == []
 
 
 # -- the normal form
@@ -407,7 +434,8 @@ def test_a_run_trigger_and_its_normal_form() -> None:
     [
         ({}, "names no workflow"),
         ({"workflow": "w"}, "for ever"),
-        ({"workflow": "up", "state": "SKIPPED"}, "not one of SUCCESS, FAILED, CANCELLED"),
+        ({"workflow": "w", "task": "a"}, "for ever"),
+        ({"workflow": "up", "state": "SKIPPED"}, "not one of SUCCESS, FAILED, CANCELLED, any"),
         ({"workflow": "up", "filter": "tasks.a.output"}, "tasks"),
         ({"workflow": "up", "begin": "earliest"}, "begin"),
     ],

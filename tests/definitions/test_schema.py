@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 
-from indegree.events import definition_read, definition_read_task, definition_read_trigger
+from indegree.events import (
+    definition_read,
+    definition_read_task,
+    definition_read_trigger,
+    definition_read_wait,
+)
 from indegree.events.definition import Definition, TriggerRule
 from indegree.events.definition_params import PARAMETER_TYPES
 from tests.definitions.orders_example import orders
@@ -34,6 +39,11 @@ def test_every_field_of_the_reader_is_in_the_schema_and_no_other() -> None:
     assert fields("rateLimit") == set(definition_read_task.RATE_LIMIT_FIELDS)
     assert fields("concurrency") == set(definition_read.CONCURRENCY_FIELDS)
     assert fields("hooks") == set(definition_read.HOOKS)
+    waits = DEFS["waitFor"]["properties"]
+    assert fields("waitFor") == set(definition_read_wait.WAIT_FIELDS)
+    assert set(waits["kafka"]["properties"]) == set(definition_read_wait.KAFKA_FIELDS)
+    assert set(waits["run"]["properties"]) == set(definition_read_wait.RUN_FIELDS)
+    assert waits["run"]["properties"]["state"]["enum"] == list(definition_read_wait.RUN_STATES)
     assert {kind: set(triggers[kind]["properties"]) for kind in triggers} == {
         "kafka": set(definition_read_trigger.KAFKA_FIELDS),
         "run": set(definition_read_trigger.RUN_FIELDS),

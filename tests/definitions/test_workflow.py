@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -45,6 +46,11 @@ def generator() -> Any:
 
 async def asynchronous(region: str) -> str:
     return region
+
+
+@dataclass
+class Answer:
+    yes: bool
 
 
 class Steps:
@@ -347,6 +353,50 @@ print([name for name in ("aiokafka", "faust", "ruamel.yaml", "grpc", "google.pro
 
 
 # -- options
+
+
+def test_what_waits_takes_types_references_and_values() -> None:
+    made = workflow(check, extract)
+    made.wait_for("moment", until=made["check"].at)
+    made.wait_for("approve", signal="ok", form={"yes": bool, "n": int, "why": str, "any": Any, "old": "number"},
+                  timeout="1d", default=Answer(True))  # fmt: skip
+    made.add(
+        one, foreach=made["extract"], rate_limit={"key": made["check"].site, "limit": 1, "per": timedelta(seconds=2)}
+    )
+
+    found = made.definition().normal()["tasks"]
+    assert found[2]["wait_for"] == {"until": "check.at"}
+    assert found[3]["wait_for"]["form"] == {
+        "yes": "boolean", "n": "integer", "why": "string", "any": "any", "old": "number",
+    }  # fmt: skip
+    assert found[3]["default"] == {"yes": True}
+    assert found[4]["rate_limit"] == {"limit": 1, "per": "2s", "key": "check.site"}
+
+
+def test_a_hook_reads_the_tasks_of_the_workflow_by_parameter_name() -> None:
+    made = workflow(extract)
+
+    @made.hook("on_failure")
+    def first(extract: Any, region: str) -> None: ...
+
+    @made.hook("on_failure")
+    def then(first: Any) -> None: ...
+
+    hooks = made.definition(deployable=False).hooks["on_failure"]
+    assert {name: t.source for name, t in hooks[0].args.items()} == {
+        "extract": "${{ extract }}", "region": "${{ params.region }}",
+    }  # fmt: skip
+    assert (hooks[0].depends_on, hooks[1].depends_on) == ((), ("first",))
+
+
+def test_one_function_as_two_hooks_needs_two_ids() -> None:
+    made = workflow(extract)
+    made.hook("on_failure")(anything)
+
+    with pytest.raises(DefinitionError, match=r"hooks.on_cancel.anything: the id 'anything' is taken .* another id="):
+        made.hook("on_cancel")(anything)
+    made.hook("on_cancel", id="other")(anything)
+    assert [task.id for task in made.definition().hooks["on_cancel"]] == ["other"]
 
 
 def test_parameters_are_types_or_defaults() -> None:

@@ -76,7 +76,11 @@ class Cluster:
         for _ in range(_STEPS):
             waiting = [road for road in self.roads if self._first(road) is not None]
             if not waiting:
-                return
+                for road in self.roads:
+                    road.timers()  # what one step left over
+                if all(self._first(road) is None for road in self.roads):
+                    return
+                continue
             road = rng.choice(waiting) if takeovers else waiting[0]
             if takeovers and rng.random() < 0.2:
                 rng.choice(self.roads).take_over()

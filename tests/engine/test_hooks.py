@@ -239,3 +239,30 @@ def test_a_run_without_a_hook_for_its_end_closes_at_once() -> None:
     road.ok("a")
     assert road.state(run) == "SUCCESS"
     assert not road.events(Event.RUN_CLOSING)
+
+
+def test_a_hook_is_told_of_all_tasks_and_a_task_of_its_parents() -> None:
+    road = Road()
+    road.start(
+        with_hooks(
+            {"id": "a"},
+            {"id": "b", "depends_on": ["a"]},
+            {"id": "c", "depends_on": ["b"]},
+            {"id": "d", "depends_on": ["b"], "trigger_rule": "all_done"},
+            on_failure=[hook("page")],
+        )
+    )
+    road.fail("a")
+    assert dict(road.ok("d").states) == {"b": "SKIPPED"}
+    told = road.ok("page")
+    assert (dict(told.states), told.states_cut) == ({"a": "FAILED", "b": "SKIPPED", "c": "SKIPPED"}, False)
+
+
+def test_states_of_a_wide_failure_are_cut_and_say_so() -> None:
+    road = Road()
+    many = [{"id": f"t{i}", "depends_on": ["a"]} for i in range(1_001)]
+    last = {"id": "z", "depends_on": [task["id"] for task in many], "trigger_rule": "all_done"}
+    road.start(workflow({"id": "a"}, *many, last))
+    road.fail("a")
+    told = road.ok("z")
+    assert (len(told.states), told.states_cut) == (1_000, True)

@@ -6,11 +6,11 @@ import json
 import random
 from typing import Any
 
-from indegree.engine.intake import Route, Taken
+from indegree.engine.intake import Route, Taken, is_of_run
 from indegree.engine.kinds import Kind
 from indegree.engine.limits import Limits
 from indegree.engine.state import DEAD_LETTER
-from indegree.events.definition import Definition
+from indegree.events.definition import Definition, RunTrigger
 from indegree.events.run_ids import partition_of_key
 from indegree.v1.event_pb2 import Frame
 from indegree.v1.trigger_pb2 import Command
@@ -303,6 +303,18 @@ def test_the_end_of_a_run_starts_another_workflow() -> None:
     [started] = intake.road.events(Kind.RUN_STARTED)
     assert json.loads(started.value.json) == {"of": "r1"}
     assert intake.position() == 3
+
+
+def test_a_run_trigger_of_any_state_takes_each_end_and_nothing_else() -> None:
+    def asked(task: str | None) -> list[str]:
+        states = ("accepted", "running", "success", "failed", "cancelled", "skipped")
+        types = [f"{kind}.{state}" for kind in ("run", "task") for state in states]
+        records = {type: {"workflow": "up", "type": type, "task_id": "load"} for type in types}
+        return [type for type, value in records.items() if is_of_run(RunTrigger("up", "any", task), value)]
+
+    assert asked(None) == ["run.success", "run.failed", "run.cancelled"]
+    assert asked("load") == ["task.success", "task.failed", "task.cancelled", "task.skipped"]
+    assert asked("other") == []
 
 
 def test_a_start_whose_idempotency_key_lives_elsewhere_goes_there_with_its_record_and_is_one_run() -> None:

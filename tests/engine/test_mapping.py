@@ -133,6 +133,13 @@ def test_the_errors_of_instances_are_readable() -> None:
     assert (error["index"], error["type"], error["message"]) == (1, "ValueError", "disk full")
 
 
+def test_over_an_empty_list_there_are_no_errors() -> None:
+    road = Road()
+    road.start(workflow(LIST, mapped(), {"id": "see", "args": {"e": "${{ tasks.m.errors }}"}}))
+    road.ok("list", [])
+    assert json.loads(road.task("see").args)["e"] == []
+
+
 def test_followers_need_only_the_instance_of_the_same_place() -> None:
     road = Road()
     run = road.start(workflow(LIST, mapped(), {"id": "f", "foreach_with": "m", "args": {"x": "${{ item }}"}}))

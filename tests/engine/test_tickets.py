@@ -109,7 +109,6 @@ def test_a_cancelled_run_gives_back_what_it_holds_and_asks_for() -> None:
     cluster.roads[0].cancel(run)
     cluster.deliver()
     assert [t.workflow for road in cluster.roads for t in road.take()] == ["b"]
-    cluster.ok("t0") if False else None
     limits = [road.core.state.limits for road in cluster.roads]
     assert sum(len(limit.holders) for of in limits for limit in of.values()) == 1
 
@@ -194,8 +193,8 @@ def test_whatever_happens_no_more_than_the_limit_hold_a_pool_and_everything_ends
             else:
                 cluster.say_ok(task)
         elif rng.random() < 0.05:
-            run = rng.choice(runs)
-            cluster.roads[int(run[-4:])].cancel(run)
+            victim = rng.choice(runs)
+            cluster.roads[int(victim[-4:])].cancel(victim)
         else:
             cluster.wait(500)
     else:

@@ -201,3 +201,25 @@ def test_the_history_is_text_from_the_log() -> None:
     assert any("load" in line and "SUCCESS, attempt 1 at simulated, 0 ms, output 2" in line for line in lines)
     assert "SUCCESS" in lines[-1]
     assert "run  " in lines[-1]
+
+
+def test_the_context_is_what_a_worker_would_give() -> None:
+    made = Workflow("w", params={"n": [5]})
+
+    @made.task(foreach="params.n")
+    def each(item: int, context: Any) -> list[Any]:
+        return [context.index, context.trigger and context.trigger["key"]]
+
+    @made.task(depends_on=["each"])
+    def after(context: Any) -> str:
+        return str(context.state("each"))
+
+    @made.task
+    def stranger(context: Any) -> str:
+        return str(context.state("each"))
+
+    result = simulate(made, trigger={"key": "k", "value": None})
+    assert result["each"].output == [[0, "k"]]
+    assert (result["after"].output, result["stranger"].state) == ("SUCCESS", "FAILED")
+    assert "add 'each' to depends_on" in result["stranger"].error.message  # type: ignore[union-attr]
+    assert simulate(made)["each"].output == [[0, None]]

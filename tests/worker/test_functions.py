@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import logging
 import math
 import os
@@ -423,3 +424,25 @@ async def test_a_stop_ends_an_async_function_and_says_so() -> None:
         b.runner.stop(key_of(task), "cancelled")
         result = await b.final(task)
         assert (result.kind, result.reason) == (Result.STOPPED, "cancelled")
+
+
+async def test_the_context_knows_the_trigger_the_index_and_states_of_parents() -> None:
+    def look(context: Context) -> list[Any]:
+        trigger = context.trigger or {}
+        return [trigger.get("date"), context.index, context.state("load"), context.state("check")]
+
+    async with bench({"look": look}) as b:
+        trigger = json.dumps({"date": "2026-11-25", "value": {"a": 1}}).encode()
+        told = call("look", trigger=trigger, index=0, states={"load": "SKIPPED"})
+        assert output(await b.run(told)) == ["2026-11-25", 0, "SKIPPED", "SUCCESS"]
+        assert output(await b.run(call("look"))) == [None, None, "SUCCESS", "SUCCESS"]
+
+
+async def test_a_state_that_was_cut_off_is_not_guessed() -> None:
+    def look(context: Context) -> str:
+        return context.state("a") + context.state("b")
+
+    async with bench({"look": look}) as b:
+        result = await b.run(call("look", states={"a": "FAILED"}, states_cut=True))
+        assert "NotAvailable" in result.error.type
+        assert 'tasks["b"].state' in result.error.message

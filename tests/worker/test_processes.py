@@ -112,6 +112,24 @@ async def test_input_goes_to_stdin_and_env_is_set_and_settings_are_not_passed_on
         assert "SASL" not in log
 
 
+@pytest.mark.parametrize(
+    ("script", "mode", "value"),
+    [
+        ('echo "with $KEY"', "text", "with ***"),
+        ("""printf '{"%s": ["%s!", 7]}' "$KEY" "$KEY\"""", "json", {"***": ["***!", 7]}),
+        ("""printf '"%s"' "$KEY" >"$INDEGREE_OUTPUT\"""", "json", "***"),
+    ],
+)
+async def test_a_secret_is_masked_in_the_value_that_a_command_prints(
+    monkeypatch: pytest.MonkeyPatch, script: str, mode: str, value: Any
+) -> None:
+    monkeypatch.setenv("INDEGREE_SECRET_KEY", "open-sesame")
+    async with bench() as b:
+        result = await b.run(shell(script, output=mode, secrets=["KEY"]))
+        assert output(result) == value
+        assert b"sesame" not in result.SerializeToString()
+
+
 async def test_exit_codes_and_signals_are_told_apart() -> None:
     async with bench() as b:
         result = await b.run(shell("echo why >&2; exit 75"))

@@ -117,7 +117,7 @@ class WaitFor:
     """What a WAIT task waits for. kind: signal, kafka, run, delay or until; the fields that go with it are set.
 
     details: what is constant of it, in its normal form (`{"kafka": {"topic": ...}}`, `{"signal": ..., "form": ...}`)
-    filter: of a Kafka record; params: of the run; delay_ms, until: what their kinds need
+    filter: of a Kafka record; params: what the run's parameters have to contain; delay_ms, until: what their kinds need
     default: the output after the timeout; without has_default the task fails then
     """
 
@@ -199,7 +199,7 @@ class KafkaTrigger:
 
 @dataclass(frozen=True, slots=True)
 class RunTrigger:
-    """Each run of `workflow` that ends in `state`, or each of its tasks `task` that does, starts a run.
+    """Each run of `workflow` that ends in `state` ("any": in whichever), or each task `task` of it, starts a run.
 
     The record that filter, idempotency_key and params read is the progress record of that end, as a JSON object.
     """

@@ -202,6 +202,14 @@ def _tasks(
                 tasks.append(found)
     if report.problems and (len(tasks) != len(value) or len(index) != len(value)):
         return tuple(tasks), _NO_GRAPH, index
+    for place, task in enumerate(tasks):
+        follows = task.mapped.follows if task.mapped is not None else None
+        if follows is not None and follows in index and tasks[index[follows]].mapped is None:
+            report.problem(
+                f"{path}[{place}].foreach_with",
+                f"{follows!r} has no foreach, so there are no instances to follow; write foreach: {follows} for the "
+                "elements of its output",
+            )
     try:
         graph = Graph.build([task.id for task in tasks], [task.depends_on for task in tasks])
     except CycleError as error:

@@ -49,6 +49,7 @@ ALIASES = {
 """Other systems' words for ours: understood, with a note. `retries` is one more, see read_retries."""
 
 _WORK = frozenset({TaskKind.PYTHON, TaskKind.COMMAND})
+_MAPPABLE = _WORK | {TaskKind.WORKFLOW}
 _ONLY_FOR: dict[str, frozenset[TaskKind]] = {
     "args": frozenset({TaskKind.PYTHON}),
     "isolate": frozenset({TaskKind.PYTHON}),
@@ -76,7 +77,8 @@ _RULES = {rule.value: rule for rule in TriggerRule}
 _PYTHON = re.compile(r"[A-Za-z_][\w]*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _TASK_ROOTS = frozenset({"params", "trigger", "run", "tasks"})
-_INSTANCE_ROOTS = _TASK_ROOTS | {"item", "index"}
+_ITEM_ROOTS = frozenset({"item", "index"})
+_INSTANCE_ROOTS = _TASK_ROOTS | _ITEM_ROOTS
 _RECORD_ROOTS = _TASK_ROOTS | {"value", "key", "headers"}
 
 
@@ -101,7 +103,7 @@ def read_task(report: Report, value: object, path: str, names: Names, defaults: 
         only = _ONLY_FOR.get(name)
         if only is not None and kind not in only and fields.has(name):
             _misplaced(fields, name, kind, only)
-    mapped = _mapped(fields)
+    mapped = _mapped(fields, kind)
     read = _Reading(fields, names, mapped is not None)
     command = report.command(fields.raw("command"), fields.at("command")) if kind is TaskKind.COMMAND else None
     rule = fields.choice("trigger_rule", _RULES)
@@ -271,7 +273,7 @@ def _allow_failure(fields: Fields, mapped: bool) -> bool:
     return fields.boolean("allow_failure", False)
 
 
-def _mapped(fields: Fields) -> Mapped | None:
+def _mapped(fields: Fields, kind: TaskKind) -> Mapped | None:
     over: Expression | Template | None = None
     raw = fields.raw("foreach")
     follows = fields.text("foreach_with")
@@ -281,6 +283,13 @@ def _mapped(fields: Fields) -> Mapped | None:
         over = fields.expression("foreach")
     if raw is not None and follows is not None:
         fields.problem("foreach_with", "`foreach` and `foreach_with` exclude each other; keep one of them")
+    if (raw is not None or follows is not None) and kind not in _MAPPABLE:
+        what = "waits" if kind is TaskKind.WAIT else "has nothing to do"
+        fields.problem(
+            "foreach" if raw is not None else "foreach_with",
+            f"foreach is for tasks with `python`, `command` or `workflow`, and this one {what}; to wait once for each "
+            "element, map a sub-workflow that waits",
+        )
     if raw is None and follows is None:
         if fields.has("concurrency"):
             fields.problem("concurrency", "a task's `concurrency` counts instances of a foreach, and there is none")
@@ -341,6 +350,13 @@ class _Reading:
 
     def _references(self, name: str, references: References, *, instance: bool, record: bool = False) -> None:
         allowed = _RECORD_ROOTS if record else _INSTANCE_ROOTS if instance else _TASK_ROOTS
+        if self.mapped and name == "when" and not references.roots.isdisjoint(_ITEM_ROOTS):
+            self._problem(
+                name,
+                "`when` is asked once for the whole task, so there is no item in it; leave elements out in the task "
+                "that makes the list, or return early",
+            )
+            return
         where = "here" if self.mapped or record else "in a task without foreach"
         if not references.roots <= allowed:
             check_roots(self.fields.report, self._at(name), references, allowed, where)
@@ -381,5 +397,10 @@ class _Reading:
                 path = fields.at("depends_on")
                 path = f"{path}[{place}]" if isinstance(fields.raw("depends_on"), list) else path
                 hint = did_you_mean(parent, known) or f"; the tasks are {listing(known)}"
+                if parent in self.names.visible:
+                    hint = (
+                        " among these hooks; all tasks have ended when hooks begin, so leave it out: expressions can "
+                        f"read {parent!r} as it is"
+                    )
                 fields.report.problem(path, f"there is no task {parent!r}{hint}")
         return tuple(sorted(self.found, key=known.__getitem__)) if self.found else ()

@@ -26,8 +26,8 @@ RUN_FIELDS = ("workflow", "state", "task", "filter", "params", "idempotency_key"
 CRON_FIELDS = ("schedule", "timezone", "catch_up")
 
 _RECORD_ROOTS = frozenset({"value", "key", "headers", "trigger"})
-_RUN_STATES = ("SUCCESS", "FAILED", "CANCELLED")
-_TASK_STATES = (*_RUN_STATES, "SKIPPED")
+_RUN_STATES = ("SUCCESS", "FAILED", "CANCELLED", "any")
+_TASK_STATES = ("SUCCESS", "FAILED", "CANCELLED", "SKIPPED", "any")
 
 Trigger = KafkaTrigger | CronTrigger | RunTrigger
 
@@ -84,7 +84,7 @@ def _run(report: Report, value: object, path: str, workflow: str, params: Mappin
         if text is not None and (problem := id_problem(text, name)):
             fields.problem(name, problem)
     states = _RUN_STATES if task is None else _TASK_STATES
-    if of == workflow and task is None and not fields.has("filter"):
+    if of == workflow and not fields.has("filter"):
         fields.problem("workflow", f"each run of {workflow!r} would start the next, for ever; add a filter")
     return RunTrigger(
         of or "",

@@ -176,7 +176,12 @@ class TaskOptions(TypedDict, total=False):
 
 EXPRESSION_OPTIONS = ("when", "foreach")
 DURATION_OPTIONS = ("timeout", "queue_timeout")
-TEMPLATE_OPTIONS = ("env", "input", "params")
+VALUE_OPTIONS = ("env", "input", "params", "default")
+
+
+def expression_form(value: Any) -> Any:
+    """An expression as it stands in a file: a reference is its own text, not a template."""
+    return value._text() if isinstance(value, Reference) else plain(value)
 
 
 def options_form(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,7 +189,7 @@ def options_form(options: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in options.items():
         if name in EXPRESSION_OPTIONS:
-            found[name] = value._text() if isinstance(value, Node | Reference) else plain(value)
+            found[name] = expression_form(value)
         elif name in DURATION_OPTIONS:
             found[name] = None if value is None else duration_form(value)
         elif isinstance(value, Retry):
@@ -193,7 +198,9 @@ def options_form(options: Mapping[str, Any]) -> dict[str, Any]:
             found[name] = Retry(**value).file_form()
         elif name in ("secrets",):
             found[name] = list(value)
-        elif name in TEMPLATE_OPTIONS:
+        elif name == "rate_limit" and isinstance(value, Mapping):
+            found[name] = {key: expression_form(m) if key == "key" else _duration(m) for key, m in value.items()}
+        elif name in VALUE_OPTIONS:
             found[name] = to_json(plain(value))
         else:
             found[name] = plain(value)
@@ -222,6 +229,17 @@ _TYPES: dict[Any, str] = {
     list: "array",
     dict: "object",
 }
+
+
+def type_name(kind: Any) -> Any:
+    """The file's word for a Python type (`bool`: boolean); a text, or what is no type, as it is."""
+    if isinstance(kind, type) or typing.get_origin(kind) is not None or kind is Any:
+        return _typed(kind).get("type", "any")
+    return kind
+
+
+def _duration(value: Any) -> Any:
+    return duration_form(value) if isinstance(value, timedelta) else value
 
 
 def _typed(annotation: Any) -> dict[str, Any]:

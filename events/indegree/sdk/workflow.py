@@ -30,8 +30,10 @@ from indegree.sdk.options import (
     Kafka,
     TaskOptions,
     duration_form,
+    expression_form,
     options_form,
     param_form,
+    type_name,
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -136,19 +138,27 @@ class Workflow:
         id: str,
         *,
         signal: str | None = None,
-        form: Mapping[str, str] | None = None,
+        form: Mapping[str, Any] | None = None,
         kafka: Mapping[str, Any] | None = None,
         run: Mapping[str, Any] | None = None,
         delay: Duration | None = None,
-        until: str | None = None,
+        until: str | Reference | None = None,
         **options: Any,
     ) -> Node:
         """A task that waits for a signal, a record, a run or a time; what arrives is its output.
 
-        `default` (with a timeout) is the output when nothing came. Not run by this release yet.
+        form: what the signal's payload consists of, names and types (`{"approved": bool}`)
+        kafka: topic, and filter (over value, key, headers and what other expressions read)
+        run: workflow, state (SUCCESS unless given, or "any") and params that its parameters have to contain
+        until: an expression that gives an ISO 8601 time with an offset
+        `default` (with a timeout) is the output when nothing came.
         """
-        given = {"signal": signal, "form": form, "kafka": kafka, "run": run, "until": until}
+        given = {"signal": signal, "kafka": kafka, "run": run}
         waits = {name: plain(value) for name, value in given.items() if value is not None}
+        if form is not None:
+            waits["form"] = {name: type_name(kind) for name, kind in form.items()}
+        if until is not None:
+            waits["until"] = expression_form(until)
         if delay is not None:
             waits["delay"] = duration_form(delay)
         return self._note({"id": id, "wait_for": waits, **self._options(id, options)})
@@ -162,7 +172,7 @@ class Workflow:
         wait: bool = True,
         **options: Unpack[TaskOptions],
     ) -> Node:
-        """A task that starts another workflow; `wait=False` forgets it. Not run by this release yet."""
+        """A task that starts another workflow; `wait=False` forgets it."""
         name = workflow.id if isinstance(workflow, Workflow) else workflow
         task = {"id": id, "workflow": name, **self._options(id, options)}
         if params:
@@ -180,14 +190,19 @@ class Workflow:
         args: Mapping[str, Any] | None = None,
         **options: Unpack[TaskOptions],
     ) -> Callable[[F], F]:
-        """Register a function that runs after a run: on_success, on_failure, on_cancel, on_end. Not run by this release
-        yet."""
+        """Register a function that runs after a run: on_success, on_failure, on_cancel, on_end.
+
+        Its parameters may be tasks of the workflow, too: all of them have ended by then.
+        """
 
         def register(function: F) -> F:
             problem = functions.registration_problem(function)
             if problem:
                 raise DefinitionError([Problem(f"hooks.{event}", problem)], f"workflow {self.id!r}")
             task_id = id or function.__name__
+            if task_id in self._tasks or any(task_id in hooks for hooks in self._hooks.values()):
+                problem = f"the id {task_id!r} is taken by a task or another hook; give this one another id="
+                raise DefinitionError([Problem(f"hooks.{event}.{task_id}", problem)], f"workflow {self.id!r}")
             task = {"id": task_id, "python": functions.python_name(function), **self._options(task_id, options)}
             if args is not None:
                 task["args"] = self._json(f"hooks.{event}.{task_id}.args", args)
@@ -356,7 +371,8 @@ class Workflow:
         if self._hooks:
             form["hooks"] = {
                 name: [
-                    self._resolved(task, f"hooks.{name}.{task_id}", hooks, params, deployable, problems)
+                    self._resolved(task, f"hooks.{name}.{task_id}", known, params, deployable, problems)
+                    for known in [{**self._tasks, **hooks}]
                     for task_id, task in hooks.items()
                 ]
                 for name, hooks in self._hooks.items()

@@ -148,7 +148,7 @@ class _Replayed:
             run = core.run(run_id)
             if run is not None:
                 found.live, found.ids = run, run.plan.ids
-            if found.state.ended or (at is not None and found.state.position >= at):
+            if at is not None and found.state.position >= at:  # not at its end: it may have begun again since
                 break
         found.took_s = time.monotonic() - begun
         if not found.state.position and found.state.refused is None:

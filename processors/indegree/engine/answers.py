@@ -14,7 +14,7 @@ from __future__ import annotations
 from indegree.engine.bounds import text
 from indegree.engine.draft import Draft
 from indegree.engine.kinds import Kind
-from indegree.engine.messages import forward
+from indegree.engine.messages import forward, most_bytes
 from indegree.engine.state import Run
 from indegree.events.run_ids import InvalidId, partition_of_run
 from indegree.v1.trigger_pb2 import Command, PartitionMessage
@@ -58,7 +58,17 @@ def run_here(draft: Draft, command: Command, run_id: str) -> Run | None:
     if home >= draft.partitions:
         refuse(draft, command, run_id, f"no such run: its id names partition {home} of {draft.partitions}")
     elif home != draft.number:
-        forward(draft, home, PartitionMessage(command=bounded(draft, command)))
+        kept = bounded(draft, command)
+        if kept.ByteSize() > most_bytes(draft):
+            kept.DiscardUnknownFields()
+        if (size := kept.ByteSize()) > most_bytes(draft):
+            reason = (
+                f"the command is {size} bytes, and one for a run on another partition may have {most_bytes(draft)} "
+                "(limits.value_bytes and some): name fewer tasks, or hand over a path or a URL"
+            )
+            refuse(draft, command, run_id, reason)
+        else:
+            forward(draft, home, PartitionMessage(command=kept))
     elif state.windows.ended_run(run_id, state.time_ms) is not None:
         refuse(draft, command, run_id, "the run has ended")
     else:

@@ -301,6 +301,8 @@ def _wait(state: State, run: Run, task: int, event: Event) -> None:
         raise IllegalTransition(run.run_id, run.id_of(task), old, Kind.TASK_WAITING)
     if old == WAITING:
         leave_wait(state, run, task)
+        if event.reason == "workflow" and run.held is not None:
+            _use_token(run, task)
     run.states[task] = WAITING
     wait = Wait(
         run, task, event.reason, state.time_ms, event.due_ms, event.label, event.attempt, event.generation, event.topic
@@ -359,6 +361,8 @@ def _queue(state: State, run: Run, task: int, event: Event) -> None:
     elif old == WAITING:
         attempt = run.attempts[task] = Attempt(run, task, event.attempt, event.generation, state.time_ms)
         leave_wait(state, run, task)
+        if run.held is not None:
+            _use_token(run, task)
     else:
         attempt = run.attempts[task]
         attempt.place = 0
@@ -405,6 +409,7 @@ def leave_wait(state: State, run: Run, task: int) -> None:
 
 def _end(state: State, run: Run, task: int, new: int, edge: int) -> None:
     """A terminal state: the attempt is over, and each edge to a child ends."""
+    plan = run.plan
     old = run.states[task]
     run.states[task] = new
     attempt = run.attempts.pop(task, None)
@@ -423,13 +428,13 @@ def _end(state: State, run: Run, task: int, new: int, edge: int) -> None:
     run.left -= 1
     if not run.left and not run.paused:
         state.decidable[run.run_id] = run
-    if task >= run.plan.n:
+    if task >= plan.n:
         mapping.ended(state, run, task, old)
-    elif children := run.plan.children[task]:
+    elif children := plan.children[task]:
         if edge == join.TAKEN and run.not_taken is None and run.failed is None:
             # The way of most edges: taken, in a run where every edge so far was taken.
             open_ = run.open
-            eager = run.plan.eager
+            eager = plan.eager
             for child in children:
                 still_open = open_[child] - 1
                 open_[child] = still_open
@@ -440,23 +445,24 @@ def _end(state: State, run: Run, task: int, new: int, edge: int) -> None:
                     _decidable(state, run, child)
         else:
             _settle(state, run, children, edge)
-    if run.plan.followers and task in run.plan.followers:
+    if plan.followers and task in plan.followers:
         mapping.task_ended(state, run, task)
-        for follower in run.plan.followers[task]:
+        for follower in plan.followers[task]:
             is_known = run.maps is not None and follower in run.maps
             if run.states[follower] == PENDING and not is_known and _is_decided(run, follower):
                 _decidable_once(state, run, follower)
-    elif run.busy is not None and task < run.plan.n:
+    elif run.busy is not None and task < plan.n:
         mapping.task_ended(state, run, task)
     if run.pending is not None:
         _leave_pending(state, run)
 
 
 def _use_signal(run: Run, task: int) -> None:
-    """A task that waited for a signal has it: the oldest of that name is used up."""
+    """A task that waited for a signal has it: the oldest of that name and payload is used up."""
     wait = run.waits.get(task) if run.waits is not None else None
     if wait is not None and wait.kind == "signal" and run.signals is not None:
-        place = next((at for at, kept in enumerate(run.signals) if kept[0] == wait.label), -1)
+        taken = (wait.label, run.outputs.get(task, b"null"))
+        place = next((at for at, kept in enumerate(run.signals) if kept[:2] == taken), -1)
         if place >= 0:
             del run.signals[place]
             run.signals = run.signals or None
@@ -466,6 +472,16 @@ def leave_limits(run: Run, task: int) -> None:
     """It no longer holds or asks for any limit (draft.py tells those whose they are)."""
     if run.held is not None and run.held.pop(task, None) is not None and not run.held:
         run.held = None
+
+
+def _use_token(run: Run, task: int) -> None:
+    """Its work begins: a place in a pool is held, and a token of a rate is used up, so that nobody gives it back."""
+    if run.held is not None and task in run.held:
+        places = tuple(limit for limit in run.held[task] if limit[0].startswith("pool/"))
+        if places:
+            run.held[task] = places
+        else:
+            leave_limits(run, task)
 
 
 def _is_decided(run: Run, task: int) -> bool:

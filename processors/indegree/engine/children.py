@@ -32,7 +32,6 @@ from indegree.engine.messages import forward
 from indegree.engine.records import Builder
 from indegree.engine.scope import scope_of
 from indegree.engine.state import Ref, Run, Wait
-from indegree.engine.states import WAITING
 from indegree.engine.values import Missing
 from indegree.events import json_values
 from indegree.events.expressions import EvaluationError
@@ -145,8 +144,12 @@ def look_at_params(builder: Builder, run: Run, slot: int) -> None:
 def cancel(draft: Draft, wait: Wait) -> None:
     """The task is ended from outside: its child is cancelled, wherever it lives."""
     reason = f"task {wait.run.id_of(wait.task)} of run {wait.run.run_id}, which waited for it, has ended"
-    command = Command(actor="parent", cancel=Cancel(run_id=wait.label, reason=reason[: draft.limits.reason_chars]))
-    forward(draft, partition_of_run(wait.label), PartitionMessage(command=command))
+    _cancel(draft, wait.label, reason)
+
+
+def _cancel(draft: Draft, child: str, reason: str) -> None:
+    command = Command(actor="parent", cancel=Cancel(run_id=child, reason=reason[: draft.limits.reason_chars]))
+    forward(draft, partition_of_run(child), PartitionMessage(command=command))
 
 
 def tell_parent(draft: Draft, run: Run, state: str, reason: str) -> None:
@@ -218,14 +221,15 @@ def ended(draft: Draft, builder: Builder, message: PartitionMessage) -> Run | No
         OF_BACKFILL[0](draft, told)
         return None
     run = draft.state.runs.get(parent.run_id)
-    if run is None or run.ending or parent.task >= len(run.states) or run.states[parent.task] != WAITING:
-        return None  # the task ended before its child did
-    wait = run.waits.get(parent.task) if run.waits is not None else None
+    wait = run.waits.get(parent.task) if run is not None and run.waits is not None else None
     if (
-        wait is None
+        run is None
+        or wait is None
         or wait.kind != "workflow"
         or (wait.attempt, wait.generation) != (parent.attempt, parent.generation)
-    ):
+    ):  # the task ended before its child did
+        if told.state == "STARTED":  # and the cancel that told it so went to where the child no longer was
+            _cancel(draft, told.run_id, f"its task of run {parent.run_id} has ended")
         return None
     if told.state == "STARTED":  # its workflow has a key, and it lives where that does
         if wait.label != told.run_id:
@@ -240,6 +244,8 @@ def ended(draft: Draft, builder: Builder, message: PartitionMessage) -> Run | No
                 due_ms=wait.due_ms,
             )
         return None
+    if run.ending:
+        return None  # it is about to be cancelled
     if told.state == "SUCCESS":
         fields: dict[str, Any] = {"value": told.output} if told.HasField("output") else {}
         draft.emit(

@@ -20,7 +20,8 @@ from indegree.engine.answers import refuse, run_here
 from indegree.engine.bounds import text
 from indegree.engine.draft import Draft
 from indegree.engine.kinds import Kind
-from indegree.engine.messages import forward
+from indegree.engine.limits import Limits
+from indegree.engine.messages import forged, forward
 from indegree.engine.plan import plan_of
 from indegree.engine.records import Builder, oversized
 from indegree.engine.starts import decide_start, unknown
@@ -70,13 +71,15 @@ def decide_command(
     return True
 
 
-def out_of_order(state: State, command: Command, partitions: int) -> str:
-    """Why a message between partitions is refused for its number; empty where it is not.
+def out_of_order(state: State, command: Command, partitions: int, limits: Limits) -> str:
+    """Why a message between partitions is refused for its number, or for what no partition says; empty where it is not.
 
     Taken as it is, it would have every later message of its source passed over as a repeat.
     """
     if command.WhichOneof("command") != "message" or command.message.source >= partitions:
         return ""
+    if problem := forged(command.message, partitions, limits):
+        return f"a message {problem}; messages between partitions are not for others to write"
     source, number = command.message.source, command.message.number
     following = state.received.get(source, 0) + 1
     if number <= following:
@@ -91,7 +94,6 @@ def _message(draft: Draft, builder: Builder, message: PartitionMessage, definiti
     source = message.source
     if source >= draft.partitions or message.number <= draft.state.received.get(source, 0):
         return False
-    draft.emit(Kind.MESSAGE_RECEIVED, None, target=source, number=message.number)
     match message.WhichOneof("content"):
         case "start":
             decide_start(draft, builder, message.start.start, message.start.origin, definition, message.start.placed)
@@ -104,6 +106,8 @@ def _message(draft: Draft, builder: Builder, message: PartitionMessage, definiti
                 decide.advance(draft, builder, run)
         case _:
             pass  # of a later release, which never sends it to a partition that an older one may own
+    # In the last frame of what it caused: should the log end before that, it comes again and is decided again.
+    draft.emit(Kind.MESSAGE_RECEIVED, None, target=source, number=message.number)
     return True
 
 

@@ -210,7 +210,7 @@ class PartitionCore:
 
         def decide_it() -> None:
             self._builder.reopened = reopened
-            if forged := out_of_order(self.state, command, self.partitions):
+            if forged := out_of_order(self.state, command, self.partitions, self.limits):
                 self._refuse(COMMANDS, origin.offset, forged)
             elif not decide_command(self._draft, self._builder, command, origin, definition):
                 self.counters["repeated_messages"] += 1

@@ -119,19 +119,17 @@ class Draft:
             self._cause = None
         self.count += 1
         state = self.state
+        held = None
         if kind == Kind.TASK_QUEUED:
             # By far the most: a bare one, small whatever it says. But a condition records its operands with it.
             self.size += 96 if "data" not in fields else 96 + len(fields["data"])
         else:
             self.size += event.ByteSize() + 4
-            if kind in _ENDS_ATTEMPT:
-                of_run = state.runs.get(run_id)
-                attempt = of_run.attempts.get(event.task) if of_run is not None else None
-                if attempt is not None:
+            if kind in _ENDS and (of_run := state.runs.get(run_id)) is not None:
+                if kind in _ENDS_ATTEMPT and (attempt := of_run.attempts.get(event.task)) is not None:
                     self.dispatch.drop(attempt)
-        held = None
-        if kind in _GIVES_BACK and (of := state.runs.get(run_id)) is not None and of.held is not None:
-            held = of.held.get(event.task)
+                if of_run.held is not None and kind in _GIVES_BACK:
+                    held = of_run.held.get(event.task)
         run = apply(state, event, run_id)
         self._projection.add(event, kind, run_id, run)
         if run is not None:
@@ -203,6 +201,8 @@ _GIVES_BACK = frozenset(
     {Kind.TASK_SUCCEEDED, Kind.TASK_CANCELLED, Kind.TASK_SKIPPED, Kind.TASK_FAILED, Kind.TASK_RETRYING}
 )
 """After these a task holds and asks for no limit (apply takes it out of `held`)."""
+
+_ENDS = _ENDS_ATTEMPT | _GIVES_BACK
 
 RELEASE: list[Callable[[Draft, Run, int, str, int], None]] = []
 """Who is told then (features.py: tickets.release), with the name of the limit and the attempt that asked for it."""

@@ -21,6 +21,7 @@ from indegree.engine import fire
 from indegree.engine.draft import Draft
 from indegree.engine.failing import fail
 from indegree.engine.kinds import Kind
+from indegree.engine.limits import Limits
 from indegree.engine.mapping import MapState
 from indegree.engine.records import Builder
 from indegree.engine.scope import scope_of
@@ -34,6 +35,12 @@ from indegree.v1.value_pb2 import Reference, Value, ValueList
 
 SLICE_BYTES = 128 * 1024
 """Of items in one event, as far as one item does not reach over it."""
+SLICE_ITEMS = 8_192
+"""Of these, at most: to write and to read them takes some 10 ms."""
+_SLICE_SHARE = 100
+"""Decisions that take as long."""
+_CHAR_BYTES = 12
+"""Of a character in JSON text, at most."""
 
 
 def begin(draft: Draft, builder: Builder, run: Run, task: int) -> None:
@@ -63,9 +70,9 @@ def begin(draft: Draft, builder: Builder, run: Run, task: int) -> None:
     if not items:
         draft.emit(Kind.TASK_SUCCEEDED, run.run_id, task=task, value=Value(json=b"[]"), **run.again(task))
         return
-    data = _slice(items, 0)
-    if data is None:
-        fail(draft, run, task, "an element of foreach is no JSON value")
+    problem = _problem(items, draft.limits)
+    if problem:
+        fail(draft, run, task, problem)
         return
     draft.emit(
         Kind.TASK_EXPANDED,
@@ -73,7 +80,7 @@ def begin(draft: Draft, builder: Builder, run: Run, task: int) -> None:
         task=task,
         total=len(items),
         number=len(run.states),
-        data=data,
+        data=_slice(items, 0),
         generation=run.generation(task),
     )
     if run.maps is not None and run.maps[task].known < len(items):
@@ -108,21 +115,36 @@ def _items(builder: Builder, run: Run, task: int) -> Any:
     return mapped.over.evaluate(scope)
 
 
-def _slice(items: list[Any], at: int) -> bytes | None:
-    """The items from `at` on that fit into one event, as a JSON list; None where one is no JSON value."""
-    texts: list[bytes] = []
-    size = 2
+def _problem(items: list[Any], limits: Limits) -> str:
+    """Why these cannot be elements, or "": each has to be a JSON value that fits into an event."""
     try:
-        while at < len(items):
-            text = json_values.dumps(items[at])
-            size += len(text) + 1
-            if texts and size > SLICE_BYTES:
-                break
-            texts.append(text)
-            at += 1
-    except json_values.JsonValueError:
-        return None
-    return b"[" + b",".join(texts) + b"]"
+        size = len(json_values.dumps(items))
+    except json_values.JsonValueError as error:
+        return f"an element of foreach is no JSON value: {error}"
+    if size <= limits.value_bytes:
+        return ""
+    for place, item in enumerate(items):
+        if isinstance(item, str):
+            if len(item) * _CHAR_BYTES <= limits.value_bytes:
+                continue
+        elif not isinstance(item, list | dict):
+            continue
+        if (size := len(json_values.dumps(item))) > limits.value_bytes:
+            return (
+                f"element {place} of foreach is {size} bytes, the limit is {limits.value_bytes} (limits.value_bytes); "
+                "let it name a path or a URL instead"
+            )
+    return ""
+
+
+def _slice(items: list[Any], at: int) -> bytes:
+    """The items from `at` on that fit into one event, as a JSON list; one at least."""
+    count = min(len(items) - at, SLICE_ITEMS)
+    while True:
+        data = json_values.dumps(items[at : at + count])
+        if len(data) <= SLICE_BYTES or count == 1:
+            return data
+        count = max(1, min(count - 1, count * SLICE_BYTES // len(data)))
 
 
 def advance(draft: Draft, builder: Builder, run: Run, share: int) -> int:
@@ -130,9 +152,11 @@ def advance(draft: Draft, builder: Builder, run: Run, share: int) -> int:
     for found in list((run.busy or {}).values()):
         try:
             while share > 0 and not draft.full() and run.busy is not None and found.task in run.busy:
-                share -= 1
+                share, known = share - 1, found.known
                 if not _step(draft, builder, run, found):
                     break
+                if found.known != known:
+                    share -= _SLICE_SHARE
         except Needs:
             continue
     return share
@@ -175,9 +199,8 @@ def _write_items(draft: Draft, builder: Builder, run: Run, found: MapState) -> N
     items = builder.values.lists.get(key)
     if items is None:  # after a takeover: the same expression over the same outputs
         items = builder.values.lists[key] = _items(builder, run, found.task)
-    data = _slice(items, found.known)
-    assert data is not None, "the first slice was a list of JSON values, and so is the rest"
     assert found.total == len(items), "a list is the same whenever it is evaluated"
+    data = _slice(items, found.known)
     draft.emit(Kind.TASK_ITEMS, run.run_id, task=found.task, number=found.known, data=data)
     if found.known >= found.total:
         del builder.values.lists[key]

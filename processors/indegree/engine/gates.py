@@ -18,20 +18,24 @@ It must never let a run begin before one of the same key that came before it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from indegree.engine.bounds import text
 from indegree.engine.draft import Draft
 from indegree.engine.kinds import Kind
+from indegree.engine.messages import forward
 from indegree.engine.plan import Plan
 from indegree.engine.queues import PREFIX, Gate, gate_of, next_turn
 from indegree.engine.records import Builder
 from indegree.engine.scope import trigger_values
-from indegree.engine.state import Run
+from indegree.engine.state import Run, State
 from indegree.events import json_values
 from indegree.events.expressions import EvaluationError, Scope
 from indegree.events.run_ids import partition_of_key
-from indegree.v1.trigger_pb2 import Origin
+from indegree.v1.trigger_pb2 import Origin, PartitionMessage, Unplaced
+
+if TYPE_CHECKING:
+    from indegree.v1.event_pb2 import Event
 
 LATEST_MS = 366 * 86_400_000
 """How far ahead a start may be delayed."""
@@ -96,7 +100,10 @@ def _make_room(draft: Draft, plan: Plan, name: str, run_id: str) -> None:
         spare = len(gate.active) - concurrency.limit + 1
         for place, victim in enumerate([*gate.active, *gate.queued]):
             run = draft.state.runs[victim]
-            if (place < spare or victim in gate.queued) and not run.ending and not run.closing and run.left:
+            is_open = not run.ending and not run.closing and (run.left or run.paused)
+            if (place < spare or victim in gate.queued) and is_open:
+                if draft.full():  # should the log end here, the start is decided again and cancels the others
+                    draft.seal()
                 reason = text(f"run {run_id} of the same key takes its place (concurrency: cancel_running)")
                 draft.emit(
                     Kind.RUN_CANCEL_REQUESTED, victim, state="CANCELLED", reason=reason, actor="concurrency"
@@ -108,11 +115,13 @@ def left(draft: Draft, builder: Builder, run: Run) -> None:
     gate = gate_of(draft.state, run)
     if gate is None:
         return
-    for run_id in list(gate.queued):
-        waiting = draft.state.runs[run_id]
+    while gate.queued:
+        waiting = draft.state.runs[next(iter(gate.queued))]
         concurrency = waiting.plan.definition.concurrency
         if concurrency is not None and len(gate.active) >= concurrency.limit:
             return
+        if draft.full():  # should the log end here, the end of one that has begun goes on
+            draft.seal()
         _release(draft, waiting)
 
 
@@ -137,3 +146,39 @@ def time_has_come(draft: Draft, run: Run) -> Run | None:
         return run
     draft.emit(Kind.RUN_GATED, run.run_id, number=next_turn(draft.state, run.plan.workflow, run.gate))
     return None
+
+
+# -- starts that came from the partition of their idempotency key ------------------------------------------------------
+
+
+def not_placed(draft: Draft, workflow: str, key: str, run_id: str) -> None:
+    """A start that was passed on is refused here: where its idempotency key is kept it stands for nothing any more, so
+    that the same start, sent again, is judged anew as any refused start is."""
+    home = partition_of_key("idempotency", workflow, key, draft.partitions)
+    forward(draft, home, PartitionMessage(unplaced=Unplaced(workflow=workflow, idempotency_key=key, run_id=run_id)))
+
+
+def unplaced(draft: Draft, builder: Builder, message: PartitionMessage) -> Run | None:
+    """Message `unplaced`."""
+    told = message.unplaced
+    known = draft.state.windows.keys.get((told.workflow, told.idempotency_key))
+    if known is not None and known.run_id == told.run_id:
+        draft.emit(
+            Kind.START_UNPLACED,
+            None,
+            workflow=told.workflow,
+            idempotency_key=told.idempotency_key,
+            label=told.run_id,
+        )
+    return None
+
+
+def _apply_unplaced(state: State, run: Run | None, event: Event) -> None:
+    name = (event.workflow, event.idempotency_key)
+    known = state.windows.keys.get(name)
+    if known is not None and known.run_id == event.label:
+        del state.windows.keys[name]
+
+
+APPLIERS = {Kind.START_UNPLACED: _apply_unplaced}
+MESSAGES = {"unplaced": unplaced}

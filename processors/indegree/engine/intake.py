@@ -31,7 +31,7 @@ from indegree.engine.scope import trigger_values
 from indegree.engine.starts import decide_start, made_id
 from indegree.engine.state import DEAD_LETTER, Intake, Run, State
 from indegree.events import json_values
-from indegree.events.definition import Definition, KafkaTrigger, ParameterError
+from indegree.events.definition import Definition, KafkaTrigger, ParameterError, RunTrigger
 from indegree.events.expressions import EvaluationError, Expression, Scope, to_text, truthy
 from indegree.v1.trigger_pb2 import Origin, Start
 from indegree.v1.workflow_pb2 import DeadLetter
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from indegree.v1.event_pb2 import Event
 
 _NEVER = 1 << 62
+_ENDS = {"run": ("SUCCESS", "FAILED", "CANCELLED"), "task": ("SUCCESS", "FAILED", "CANCELLED", "SKIPPED")}
 ENDED = "ended"
 """State of an INTAKE_BEGAN by which a workflow leaves an intake."""
 LOST = "lost"
@@ -325,10 +326,16 @@ def is_of_run(trigger: Any, value: Any) -> bool:
     """Whether a progress record is the end of a run, or of a task, that a run trigger asks for."""
     if not isinstance(value, dict) or value.get("workflow") != trigger.workflow:
         return False
-    state = trigger.state.lower()
-    if trigger.task:
-        return bool(value.get("task_id") == trigger.task and value.get("type") == f"task.{state}")
-    return bool(value.get("type") == f"run.{state}")
+    if trigger.task and value.get("task_id") != trigger.task:
+        return False
+    return value.get("type") in ends_of(trigger)
+
+
+def ends_of(trigger: RunTrigger) -> Collection[str]:
+    """The types of progress records that a run trigger asks for."""
+    kind = "task" if trigger.task else "run"
+    states = _ENDS[kind] if trigger.state == "any" else (trigger.state,)
+    return {f"{kind}.{state.lower()}" for state in states}
 
 
 def _params(definition: Definition, wanted: Mapping[str, Expression] | None, scope: Scope) -> dict[str, Any]:

@@ -240,7 +240,7 @@ def image_of_run(run: Run) -> dict[str, Any]:
         },
         "nodes": list(run.nodes or ()),
         "waits": {
-            slot: (w.kind, w.since_ms, w.due_ms, w.label, w.attempt, w.generation)
+            slot: (w.kind, w.since_ms, w.due_ms, w.label, w.attempt, w.generation, w.after)
             for slot, w in (run.waits or {}).items()
         },
         "signals": list(run.signals or ()),

@@ -70,3 +70,4 @@ class Kind:
     COMMAND_ACCEPTED: Final = 50
 
     SNAPSHOT: Final = 51
+    START_UNPLACED: Final = 52

@@ -101,7 +101,7 @@ def problem(state: State) -> str:
         if run.turn:
             lists = in_turn.setdefault((run.plan.workflow, run.gate), ([], []))
             lists[run.waiting].append((run.turn, run.run_id))
-        elif run.gate and not run.ending and not run.not_before_ms:
+        elif run.gate and not run.ending and not run.closing and not run.not_before_ms:
             return f"run {run.run_id} has a key and no turn"
     right = {name: tuple([run_id for _, run_id in sorted(runs)] for runs in lists) for name, lists in in_turn.items()}
     return "" if image(state) == right else f"the queues are {image(state)}, and they should be {right}"

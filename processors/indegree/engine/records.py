@@ -40,6 +40,8 @@ INDEX: Final = 5
 
 
 _LIGHT_BYTES: Final = 16_384
+_MOST_STATES: Final = 1_000
+"""In one record: some 100 KiB with the longest ids, which the bound of the inputs leaves room for."""
 
 
 class Unbuildable(Exception):
@@ -215,10 +217,7 @@ class Builder:
             record.index = run.place(slot)
         # What belongs to the attempt is bounded and not counted: else `check` could say yes and this no.
         self._fill(record, recipe, run, slot, 0 if recipe.simple else recipe.size - record.ByteSize())
-        if run.not_taken is not None or run.failed is not None:
-            for parent in run.plan.graph.parents[attempt.node]:
-                if run.states[parent] != SUCCESS:
-                    record.states[run.plan.ids[parent]] = TASK_STATES[run.states[parent]]
+        _add_states(record, run, attempt.node)
         if run.triggered:
             record.trigger = trigger_of(run)
         return record
@@ -251,7 +250,7 @@ class Builder:
         size = recipe.size + len(record.args) if scope is None else record.ByteSize() + extra
         if size > self._limits.inputs_bytes:
             raise Unbuildable(self._limits.inputs_too_large(run.id_of(slot), size))
-        if record.references or record.HasField("input_reference"):
+        if run.references and (record.references or record.HasField("input_reference")):
             whole = sum(r.whole or r.size for r in (*record.references.values(), record.input_reference))
             if whole > self._limits.task_payload_bytes:
                 raise Unbuildable(self._limits.payloads_too_large(run.id_of(slot), whole))
@@ -267,7 +266,9 @@ class Builder:
         members: list[bytes] = []
         for piece in recipe.args:
             what = piece.what
-            if what == PARAM:
+            if what == OUTPUT and type(output := run.outputs.get(piece.task, b"null")) is bytes:
+                members.append(piece.head + output)  # most of them
+            elif what == PARAM:
                 members.append(piece.head + self._param(run, piece.param))
             elif what == CONSTANT:
                 members.append(piece.head + piece.constant)
@@ -291,6 +292,19 @@ class Builder:
             self._params = {key: json_values.dumps(value) for key, value in values.items()}
             self._params_of = run.run_id
         return self._params.get(name, b"null")
+
+
+def _add_states(record: Task, run: Run, node: int) -> None:
+    """The states that the task's code may ask for and that are not SUCCESS."""
+    plan = run.plan
+    if node < plan.main and run.not_taken is None and run.failed is None:
+        return  # all parents succeeded
+    for task in plan.graph.parents[node] if node < plan.main else (*range(plan.main), *plan.graph.parents[node]):
+        if run.states[task] != SUCCESS:
+            if len(record.states) == _MOST_STATES:
+                record.states_cut = True
+                return
+            record.states[plan.ids[task]] = TASK_STATES[run.states[task]]
 
 
 def trigger_of(run: Run) -> bytes:

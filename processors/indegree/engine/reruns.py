@@ -293,6 +293,8 @@ def _apply_rerun(state: State, run: Run | None, event: Event) -> None:
         generations[slot] = generations.get(slot, 0) + 1
     run.generations = generations or None
     run.closing = run.ending = run.reason = run.actor_end = ""
+    if not run.turn:
+        run.gate = ""  # it was cancelled before its turn, and does not queue up again
     count(run)
     _recount_failures(run)
     _recount_values(state, run)

@@ -158,15 +158,17 @@ def _succeeded(draft: Draft, attempt: Attempt, result: Result) -> None:
         )
         return
     fields: dict[str, object] = {}
-    if result.output.HasField("reference"):
+    output = result.output
+    data = output.json
+    if output.HasField("reference"):
         kept = Reference()
-        kept.CopyFrom(result.output.reference)
+        kept.CopyFrom(output.reference)
         kept.DiscardUnknownFields()
         kept.list = False
         kept.whole = 0
         fields["value"] = Value(reference=kept)
-    elif result.output.json and result.output.json != b"null":
-        fields["value"] = Value(json=result.output.json)  # without fields that we do not know, of any size
+    elif data and data != b"null":
+        fields["value"] = Value(json=data)  # without fields that we do not know, of any size
     if result.log:
         fields["log"] = cut_log(result.log, draft.limits)
     draft.emit(

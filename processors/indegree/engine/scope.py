@@ -15,7 +15,7 @@ from typing import Any
 
 from indegree.engine.bounds import MAX_TIME_MS
 from indegree.engine.state import Ref, Run
-from indegree.engine.states import TASK_STATES
+from indegree.engine.states import SUCCESS, TASK_STATES
 from indegree.engine.values import Values
 from indegree.events import json_values
 from indegree.events.codec import rfc3339
@@ -50,10 +50,15 @@ class RunTasks:
         return TASK_STATES[self._run.states[task]] if task is not None else None
 
     def errors(self, task_id: str) -> Any:
-        """Of a mapped task the instances that failed, in the order of the list; None of any other."""
-        task = self._run.plan.graph.index.get(task_id)
-        found = self._run.maps.get(task) if self._run.maps is not None and task is not None else None
-        return [json_values.loads(found.errors[place]) for place in sorted(found.errors)] if found is not None else None
+        """Of a mapped task the instances that failed, in the order of the list; None of any other, and where it was not
+        expanded."""
+        run = self._run
+        task = run.plan.graph.index.get(task_id)
+        found = run.maps.get(task) if run.maps is not None and task is not None else None
+        if found is not None:
+            return [json_values.loads(found.errors[place]) for place in sorted(found.errors)]
+        is_mapped = task is not None and run.plan.mapped is not None and run.plan.mapped[task] is not None
+        return [] if is_mapped and task is not None and run.states[task] == SUCCESS else None  # [] over an empty list
 
 
 def content(run: Run, values: Values, output: bytes | Ref) -> Any:
@@ -76,6 +81,8 @@ def item_of(run: Run, values: Values, slot: int) -> bytes | Ref:
 def scope_of(run: Run, values: Values, slot: int = -1) -> Scope:
     """The scope of a run's expressions, as the run is now; `slot`: of an instance of a mapped task."""
     instance: dict[str, Any] = {}
+    if run.references:
+        values.reading = {}
     if slot >= run.plan.n:
         instance = {"item": content(run, values, item_of(run, values, slot)), "index": run.place(slot)}
     return Scope(

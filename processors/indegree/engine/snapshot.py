@@ -263,6 +263,9 @@ def parts_of(run: Run) -> list[RunSnapshot]:
             parts[-1].outputs.add(json=output)
     for found in (run.maps or {}).values():
         for begin, items in zip(found.starts, found.slices, strict=True):
+            if found.known < found.total:  # the next slice follows what is known: as of this moment, like the rest
+                base.maps.add(task=found.task, begin=begin, items=[items])
+                continue
             if size + len(items) > PART_BYTES:
                 parts.append(RunSnapshot(run_id=run.run_id))
                 size = 0

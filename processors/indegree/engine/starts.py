@@ -86,6 +86,8 @@ def decide_start(
         if not run_id or len(run_id) > draft.limits.name_chars:
             run_id = made_id(draft, start, origin)
         _refuse(draft, start, run_id, origin, str(refusal))
+        if placed and start.idempotency_key:
+            gates.not_placed(draft, start.workflow, start.idempotency_key, run_id)
         return str(refusal)
     record(draft, plan)
     draft.emit(

@@ -176,7 +176,7 @@ class Run:
     paused:      bits: 1 the run itself, 2 its workflow
     waiting:     accepted and not begun: PENDING
     not_before_ms: while waiting: the time before which it does not begin, or 0; gate: key of the queue it belongs to
-    turn:        its place in that queue, also once it has begun; 0: it is not there (delayed, or cancelled as it waited)
+    turn:        its place in that queue, kept once it has begun; 0: it is not there (delayed, or cancelled meanwhile)
     parent:      serialised v1.Parent, b"" where nobody waits for its end
     closing:     "", or the state that the run will end in once its hooks are over
     inline_bytes: of outputs and items that lie here; derived

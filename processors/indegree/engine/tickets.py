@@ -12,7 +12,8 @@ counter, so that whatever comes twice changes nothing.
 
 A pool has as many places as POOL_SET says, else `limits.pool_default`. A rate is a token bucket of `limit` tokens that
 fills by `limit` in `per`, as the generic cell rate algorithm keeps it (ITU-T I.371): one number, the theoretical
-arrival time of the next token. A token is not given back. A task with both takes a place first, then a token.
+arrival time of the next token. A token is not given back: a task that has one sends nothing when it ends. A task with
+both takes a place first, then a token.
 
 It must never grant to more holders than a pool has places, and never take a place away from one that works.
 """
@@ -238,10 +239,8 @@ def given_back(draft: Draft, builder: Builder, message: PartitionMessage) -> Run
 
 
 def _serve(draft: Draft, name: str) -> None:
-    """Grants what may be granted now. The first grant stands in the frame of what made room for it: should the log end
-    behind that frame, a holder is there whose end goes on from here."""
-    may_seal = False
-    while True:
+    """Grants what may be granted now, as far as a step goes; for what is left a timer is armed that is due."""
+    for _ in range(draft.limits.step_tasks):
         limit: Limit | None = draft.state.limits.get(name)
         if limit is None or not limit.waiting:
             return
@@ -256,16 +255,16 @@ def _serve(draft: Draft, name: str) -> None:
                 return
             interval = -(-limit.per_ms * 1_000 // max(1, limit.tokens))
             fields = {"due_ms": max(limit.next_us, now * 1_000) + interval}
+        if draft.full():
+            return
         holder = _holder(limit.waiting[0][2])
-        if may_seal and draft.full():
-            draft.seal()
-        may_seal = True
         draft.emit(Kind.LIMIT_GRANTED, None, label=name, data=holder.SerializeToString(deterministic=True), **fields)
         forward(draft, holder.partition, PartitionMessage(grant=LimitGrant(limit=name, holder=holder)))
 
 
 def due(draft: Draft, builder: Builder, limit: Limit) -> Run | None:
-    """The next token of a rate is there; or all its tokens are, and nothing of it has to be remembered."""
+    """There may be something to grant: the next token of a rate is there, or a pool has more room than one step filled.
+    Or all tokens of a rate are there, and nothing of it has to be remembered."""
     _serve(draft, limit.name)
     if limit.is_idle(draft.state.time_ms):
         draft.emit(Kind.LIMIT_RELEASED, None, label=limit.name)
@@ -322,7 +321,7 @@ def _apply_granted(state: State, run: Run | None, event: Event) -> None:
         limit.holders[key] = None
     else:
         limit.next_us = event.due_ms
-        _arm(state, limit)
+    _arm(state, limit)
 
 
 def _apply_released(state: State, run: Run | None, event: Event) -> None:
@@ -339,13 +338,18 @@ def _apply_released(state: State, run: Run | None, event: Event) -> None:
 
 
 def _apply_pool_set(state: State, run: Run | None, event: Event) -> None:
-    state.limits.setdefault(event.label, Limit(event.label)).pool = event.number
+    limit: Limit = state.limits.setdefault(event.label, Limit(event.label))
+    limit.pool = event.number
+    _arm(state, limit)
 
 
 def _arm(state: State, limit: Limit) -> None:
     if limit.is_pool:
-        return
-    if limit.waiting:
+        if limit.waiting and (limit.pool < 0 or len(limit.holders) < limit.pool):
+            state.timers.arm(limit, state.time_ms)  # how many places one has that nobody has set is not known here
+        else:
+            limit.timer = 0
+    elif limit.waiting:
         state.timers.arm(limit, max(limit.may_at_ms(), 1))
     elif limit.next_us > state.time_ms * 1_000:
         state.timers.arm(limit, -(-limit.next_us // 1_000))  # then it is forgotten, unless somebody asks

@@ -36,13 +36,16 @@ class Values:
     """Of one partition.
 
     asleep: ids of runs whose next decision waits for something that is asked for here (or that are paused)
+    reading: what the decision that is being made has read so far: reference -> bytes (scope.py begins it anew)
     lists:  elements of mapped tasks that are being expanded, by (run id, task)
     """
 
-    __slots__ = ("_asks", "_contents", "_done", "_errors", "_size", "_sleepers", "_wanted", "asleep", "lists")
+    __slots__ = ("_asks", "_contents", "_done", "_errors", "_size", "_sleepers", "_wanted", "asleep", "lists",
+                 "reading")  # fmt: skip
 
     def __init__(self) -> None:
         self.asleep: set[str] = set()
+        self.reading: dict[bytes, int] = {}
         self.lists: dict[tuple[str, int], list[Any]] = {}
         self._contents: OrderedDict[bytes, bytes] = OrderedDict()
         self._errors: dict[bytes, str] = {}
@@ -55,7 +58,14 @@ class Values:
     # -- for decisions
 
     def get(self, run: Run, ref: Ref) -> bytes:
-        """The JSON text. Raises Needs or Missing."""
+        """The JSON text. Raises Needs, and Missing also where one decision reads more in sum than is kept: what was
+        fetched first would be gone when the last has come."""
+        self.reading[ref.data] = ref.size
+        if len(self.reading) > 1 and (size := sum(self.reading.values())) > KEPT_BYTES:
+            raise Missing(
+                f"what it reads of other tasks' outputs is {size} bytes in sum, and an engine reads {KEPT_BYTES} bytes "
+                "at a time: let a task take them as its arguments instead"
+            )
         found = self._contents.get(ref.data)
         if found is not None:
             self._contents.move_to_end(ref.data)

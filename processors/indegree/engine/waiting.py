@@ -89,7 +89,7 @@ def begin(draft: Draft, builder: Builder, run: Run, slot: int) -> None:
     )
     if waits.kind == "signal" and run.signals is not None:
         for name, payload, actor, _ in run.signals:
-            if name == label:
+            if name == label and _fits(run, slot, payload):
                 _take(draft, run, slot, payload, actor)
                 return
 
@@ -195,7 +195,9 @@ def signal(
         refuse(draft, command, run_id, problem)
         return None
     waiting = [
-        wait for wait in (run.waits or {}).values() if wait.kind == "signal" and wait.label == name and not run.ending
+        wait
+        for wait in (run.waits or {}).values()
+        if wait.kind == "signal" and wait.label == name and _fits(run, wait.task, payload)
     ]
     draft.emit(
         Kind.SIGNAL_RECEIVED,
@@ -239,6 +241,12 @@ def _problem(draft: Draft, run: Run, name: str, payload: bytes) -> str:
     value = json_values.loads(payload)
     problems = [_form_problem(form, value) for form in forms]
     return "" if any(not problem for problem in problems) else problems[0]
+
+
+def _fits(run: Run, slot: int, payload: bytes) -> bool:
+    """Whether a payload fits the form of this task: tasks that wait for one name may have forms of their own."""
+    form = wait_for(run, slot).details.get("form")
+    return not form or not _form_problem(form, json_values.loads(payload))
 
 
 def _form_problem(form: Any, value: Any) -> str:
@@ -296,6 +304,8 @@ def observe(draft: Draft, builder: Builder, seen: Observed) -> list[Run]:
         run = wait.run
         if run.ending or seen.timestamp_ms < wait.since_ms:
             continue
+        if draft.full():
+            draft.seal()  # each end stands for itself
         try:
             passes = _passes(builder, run, wait, seen)
         except (EvaluationError, json_values.JsonValueError, Missing) as error:

@@ -15,7 +15,7 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from indegree.engine.intake import Route, Taken
+from indegree.engine.intake import Route, Taken, ends_of
 from indegree.events import telemetry
 from indegree.events.codec import Undecodable, decode_progress, header, progress_json
 from indegree.events.definition import KafkaTrigger
@@ -44,13 +44,13 @@ class Taker:
 
 def types_of(routes: Sequence[Route]) -> Collection[bytes]:
     """The `ce_type` headers that run triggers ask for; empty where a plain Kafka trigger reads the topic as well."""
-    found = set()
+    found: set[bytes] = set()
     for route in routes:
         for place in route.places:
             trigger: Any = route.definition.triggers[place]
             if isinstance(trigger, KafkaTrigger):
                 return ()
-            found.add(f"indegree.{'task' if trigger.task else 'run'}.{trigger.state.lower()}".encode())
+            found |= {f"indegree.{end}".encode() for end in ends_of(trigger)}
     return found
 
 

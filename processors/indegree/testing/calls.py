@@ -44,13 +44,13 @@ class SimulatedContext:
     attempt: int
     generation: int
     states: Callable[[str], str]
-    trigger: Mapping[str, Any]
+    trigger: Mapping[str, Any] | None
     index: int | None = None
     cancelled: bool = False
     reported: list[tuple[float, str]] = field(default_factory=list)
 
     def state(self, task_id: str) -> str:
-        """The state of another task of the run."""
+        """The state of a parent (a hook: of any task). Raises KeyError for others, of which a worker is not told."""
         return self.states(task_id)
 
     def progress(self, share: float, text: str = "") -> None:

@@ -273,7 +273,11 @@ class _Simulation:
             run = self.core.run(task.run_id)
             if run is None or task_id not in run.plan.graph.index:
                 raise KeyError(f"there is no task {task_id!r}{did_you_mean(task_id, ids_of(self.definition))}")
-            return TASK_STATES[run.states[run.plan.graph.index[task_id]]]
+            found = run.plan.graph.index[task_id]
+            node = run.node(task.task)
+            if node < run.plan.main and found not in run.plan.graph.parents[node]:
+                raise KeyError(f"a worker is told of parents only: add {task_id!r} to depends_on of {task.task_id!r}")
+            return TASK_STATES[run.states[found]]
 
         return calls.SimulatedContext(
             run_id=task.run_id,
@@ -284,6 +288,6 @@ class _Simulation:
             attempt=task.attempt,
             generation=task.generation,
             states=state,
-            trigger=json_values.loads(task.trigger) if task.trigger else {"topic": "simulated", "partition": 0},
+            trigger=json_values.loads(task.trigger) if task.trigger else None,
             index=task.index if task.HasField("index") else None,
         )

@@ -20,6 +20,7 @@ from indegree.worker.attempt import Attempt
 from indegree.worker.conversion import OutputError, too_large
 from indegree.worker.failures import NotRetried
 from indegree.worker.pipes import LastLine, TextOutput
+from indegree.worker.secret_values import Masking
 
 if TYPE_CHECKING:
     from indegree.worker.processes import Processes
@@ -52,18 +53,18 @@ async def run(processes: Processes, attempt: Attempt) -> Result:
         value = b""
         if text is not None:
             # Decoding may replace bytes by longer marks: the limit holds for what is sent.
-            value = dumps(text.text()) if text.size <= limit else b""
+            value = dumps(attempt.mask(text.text())) if text.size <= limit else b""
             if max(len(value), text.size) > limit:
                 raise OutputError(too_large(max(len(value), text.size), limit, "standard output has "))
         elif line is not None:
-            value = _json(file, line, limit)
+            value = _json(file, line, limit, attempt.mask)
         return outcome.succeeded(attempt, worker, b"" if value == b"null" else value)
     finally:
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _json(file: str, line: LastLine, limit: int) -> bytes:
+def _json(file: str, line: LastLine, limit: int, mask: Masking) -> bytes:
     """The value of `output: json`. Raises OutputError."""
     data = _written(file, limit)
     source = "the file $INDEGREE_OUTPUT"
@@ -78,7 +79,8 @@ def _json(file: str, line: LastLine, limit: int) -> bytes:
                 "print the value as the last line, or leave `output` out"
             )
     try:
-        value = dumps(loads(data))
+        found = loads(data)
+        value = dumps(mask.within(found) if mask else found)
     except JsonValueError as error:
         shown = data[:80].decode("utf-8", "replace")
         raise OutputError(f"output: json, but {source} is not JSON ({error}): {shown!r}") from None

@@ -115,21 +115,37 @@ class Context:
         return self._attempt.secrets
 
     @property
-    def trigger(self) -> Any:
-        """What started the run, if the task's arguments carry it as `trigger`. Raises NotAvailable."""
-        arguments = json.loads(self._attempt.task.args or b"{}")
-        if "trigger" not in arguments:
-            raise NotAvailable(
-                'the trigger is not part of this task\'s record; add args={"trigger": "${{ trigger }}"} to the task'
-            )
-        return arguments["trigger"]
+    def trigger(self) -> dict[str, Any] | None:
+        """What started the run, as `trigger` is in expressions: topic, partition, offset, key, headers, timestamp,
+        value, date, and of a schedule scheduled_at and previous_scheduled_at. None for a plain start (a client, the
+        command line). A new object on each call."""
+        data = self._attempt.task.trigger
+        if not data:
+            return None
+        found: dict[str, Any] = json.loads(data)
+        return found
+
+    @property
+    def index(self) -> int | None:
+        """The place of this instance of a foreach in its list, from 0; None for a task without foreach."""
+        task = self._attempt.task
+        return task.index if task.HasField("index") else None
 
     def state(self, task_id: str) -> str:
-        """The state of another task of the run. This release's task records do not carry it: raises NotAvailable."""
-        raise NotAvailable(
-            f"the state of {task_id!r} is not part of this task's record; pass it as an argument: "
-            f'args={{"{task_id}_state": "${{{{ tasks.{task_id}.state }}}}"}}'
-        )
+        """How a parent of this task ended: SUCCESS, FAILED, SKIPPED or CANCELLED. A hook may ask for every task of the
+        workflow.
+
+        The record names those that are not SUCCESS, so a task that is no parent is answered by SUCCESS: name it in
+        `depends_on`. Raises NotAvailable where more than 1,000 are not SUCCESS and this one is not among those sent.
+        """
+        task = self._attempt.task
+        found: str | None = task.states.get(task_id)
+        if found is None and task.states_cut:
+            raise NotAvailable(
+                f"more than {len(task.states)} tasks did not succeed, so the record does not say whether {task_id!r} "
+                f"did; pass it as an argument: args={{'state': '${{{{ tasks[\"{task_id}\"].state }}}}'}}"
+            )
+        return found or "SUCCESS"
 
     def progress(self, share: float, text: str = "") -> None:
         """Reports how far the task is: `share` from 0 to 1, and a short text. Costs nothing here; the worker sends the

@@ -2,8 +2,9 @@
 
 A task names its secrets; the worker looks for each NAME in its environment as `INDEGREE_SECRET_NAME`, then as a file
 named by `INDEGREE_SECRET_NAME_FILE` (one final newline is dropped). User code gets them as `context.secrets["NAME"]`,
-commands and isolated functions also as the environment variable NAME. Their values are masked in captured output and in
-error texts. Masking is a net for accidents: code that encodes a secret before printing it is not caught.
+commands and isolated functions also as the environment variable NAME. Their values are masked in captured output, in
+error texts, and in the value that is made of a command's output. Masking is a net for accidents: code that encodes a
+secret before printing it, and a function that returns one, are not caught.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 MASK = "***"
 _SHORTEST = 4  # masking shorter values would make output unreadable and protect nothing
@@ -59,6 +61,18 @@ class Masking:
             if value in text:
                 text = text.replace(value, MASK)
         return text
+
+    def within(self, value: Any) -> Any:
+        """The same of each text in a JSON value, names of members included."""
+        match value:
+            case str():
+                return self(value)
+            case list():
+                return [self.within(member) for member in value]
+            case dict():
+                return {self(name): self.within(member) for name, member in value.items()}
+            case _:
+                return value
 
 
 NOTHING = Masking(())

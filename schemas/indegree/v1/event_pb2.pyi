@@ -110,6 +110,7 @@ class Event(_message.Message):
         SWITCHED: _ClassVar[Event.Kind]
         COMMAND_ACCEPTED: _ClassVar[Event.Kind]
         SNAPSHOT: _ClassVar[Event.Kind]
+        START_UNPLACED: _ClassVar[Event.Kind]
     KIND_UNSPECIFIED: Event.Kind
     RUN_STARTED: Event.Kind
     RUN_FINISHED: Event.Kind
@@ -161,6 +162,7 @@ class Event(_message.Message):
     SWITCHED: Event.Kind
     COMMAND_ACCEPTED: Event.Kind
     SNAPSHOT: Event.Kind
+    START_UNPLACED: Event.Kind
     KIND_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]

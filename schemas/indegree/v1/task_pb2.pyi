@@ -9,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Task(_message.Message):
-    __slots__ = ("run_id", "task_id", "task", "attempt", "generation", "partition", "epoch", "seq", "worker", "workflow", "version", "python", "command", "shell", "args", "references", "env", "input", "output", "timeout_ms", "isolate", "secrets", "priority", "traceparent", "tracestate", "dispatched_ms", "queue", "owner", "input_reference", "index", "trigger", "states")
+    __slots__ = ("run_id", "task_id", "task", "attempt", "generation", "partition", "epoch", "seq", "worker", "workflow", "version", "python", "command", "shell", "args", "references", "env", "input", "output", "timeout_ms", "isolate", "secrets", "priority", "traceparent", "tracestate", "dispatched_ms", "queue", "owner", "input_reference", "index", "trigger", "states", "states_cut")
     class ReferencesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -63,6 +63,7 @@ class Task(_message.Message):
     INDEX_FIELD_NUMBER: _ClassVar[int]
     TRIGGER_FIELD_NUMBER: _ClassVar[int]
     STATES_FIELD_NUMBER: _ClassVar[int]
+    STATES_CUT_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     task_id: str
     task: int
@@ -95,7 +96,8 @@ class Task(_message.Message):
     index: int
     trigger: bytes
     states: _containers.ScalarMap[str, str]
-    def __init__(self, run_id: _Optional[str] = ..., task_id: _Optional[str] = ..., task: _Optional[int] = ..., attempt: _Optional[int] = ..., generation: _Optional[int] = ..., partition: _Optional[int] = ..., epoch: _Optional[int] = ..., seq: _Optional[int] = ..., worker: _Optional[str] = ..., workflow: _Optional[str] = ..., version: _Optional[str] = ..., python: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., shell: _Optional[bool] = ..., args: _Optional[bytes] = ..., references: _Optional[_Mapping[str, _value_pb2.Reference]] = ..., env: _Optional[_Mapping[str, str]] = ..., input: _Optional[bytes] = ..., output: _Optional[str] = ..., timeout_ms: _Optional[int] = ..., isolate: _Optional[bool] = ..., secrets: _Optional[_Iterable[str]] = ..., priority: _Optional[int] = ..., traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ..., dispatched_ms: _Optional[int] = ..., queue: _Optional[str] = ..., owner: _Optional[str] = ..., input_reference: _Optional[_Union[_value_pb2.Reference, _Mapping]] = ..., index: _Optional[int] = ..., trigger: _Optional[bytes] = ..., states: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    states_cut: bool
+    def __init__(self, run_id: _Optional[str] = ..., task_id: _Optional[str] = ..., task: _Optional[int] = ..., attempt: _Optional[int] = ..., generation: _Optional[int] = ..., partition: _Optional[int] = ..., epoch: _Optional[int] = ..., seq: _Optional[int] = ..., worker: _Optional[str] = ..., workflow: _Optional[str] = ..., version: _Optional[str] = ..., python: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., shell: _Optional[bool] = ..., args: _Optional[bytes] = ..., references: _Optional[_Mapping[str, _value_pb2.Reference]] = ..., env: _Optional[_Mapping[str, str]] = ..., input: _Optional[bytes] = ..., output: _Optional[str] = ..., timeout_ms: _Optional[int] = ..., isolate: _Optional[bool] = ..., secrets: _Optional[_Iterable[str]] = ..., priority: _Optional[int] = ..., traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ..., dispatched_ms: _Optional[int] = ..., queue: _Optional[str] = ..., owner: _Optional[str] = ..., input_reference: _Optional[_Union[_value_pb2.Reference, _Mapping]] = ..., index: _Optional[int] = ..., trigger: _Optional[bytes] = ..., states: _Optional[_Mapping[str, str]] = ..., states_cut: _Optional[bool] = ...) -> None: ...
 
 class Result(_message.Message):
     __slots__ = ("kind", "run_id", "task", "attempt", "generation", "worker", "output", "error", "reason", "started_ms", "finished_ms", "progress", "message", "traceparent", "log")

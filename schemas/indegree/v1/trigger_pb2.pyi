@@ -214,7 +214,7 @@ class SetPool(_message.Message):
     def __init__(self, name: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
 
 class PartitionMessage(_message.Message):
-    __slots__ = ("source", "number", "start", "command", "ended", "ask", "grant", "release", "switch")
+    __slots__ = ("source", "number", "start", "command", "ended", "ask", "grant", "release", "switch", "unplaced")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     START_FIELD_NUMBER: _ClassVar[int]
@@ -224,6 +224,7 @@ class PartitionMessage(_message.Message):
     GRANT_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     SWITCH_FIELD_NUMBER: _ClassVar[int]
+    UNPLACED_FIELD_NUMBER: _ClassVar[int]
     source: int
     number: int
     start: ForwardedStart
@@ -233,7 +234,18 @@ class PartitionMessage(_message.Message):
     grant: LimitGrant
     release: LimitRelease
     switch: Switch
-    def __init__(self, source: _Optional[int] = ..., number: _Optional[int] = ..., start: _Optional[_Union[ForwardedStart, _Mapping]] = ..., command: _Optional[_Union[Command, _Mapping]] = ..., ended: _Optional[_Union[ChildEnded, _Mapping]] = ..., ask: _Optional[_Union[LimitAsk, _Mapping]] = ..., grant: _Optional[_Union[LimitGrant, _Mapping]] = ..., release: _Optional[_Union[LimitRelease, _Mapping]] = ..., switch: _Optional[_Union[Switch, _Mapping]] = ...) -> None: ...
+    unplaced: Unplaced
+    def __init__(self, source: _Optional[int] = ..., number: _Optional[int] = ..., start: _Optional[_Union[ForwardedStart, _Mapping]] = ..., command: _Optional[_Union[Command, _Mapping]] = ..., ended: _Optional[_Union[ChildEnded, _Mapping]] = ..., ask: _Optional[_Union[LimitAsk, _Mapping]] = ..., grant: _Optional[_Union[LimitGrant, _Mapping]] = ..., release: _Optional[_Union[LimitRelease, _Mapping]] = ..., switch: _Optional[_Union[Switch, _Mapping]] = ..., unplaced: _Optional[_Union[Unplaced, _Mapping]] = ...) -> None: ...
+
+class Unplaced(_message.Message):
+    __slots__ = ("workflow", "idempotency_key", "run_id")
+    WORKFLOW_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    workflow: str
+    idempotency_key: str
+    run_id: str
+    def __init__(self, workflow: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., run_id: _Optional[str] = ...) -> None: ...
 
 class ChildEnded(_message.Message):
     __slots__ = ("parent", "run_id", "state", "reason", "output")
