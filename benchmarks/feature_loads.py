@@ -23,12 +23,13 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from benchmarks import feature_flows as flows
 from benchmarks.cluster import Cluster
-from benchmarks.feature_log import begun_per_key, granted, most_above_rate, most_at_once, read_facts
+from benchmarks.feature_log import Fact, begun_per_key, facts_of, granted, most_above_rate, most_at_once
 from benchmarks.machine import peak_mib, reset_peak
 from benchmarks.watch import Watch
 from indegree.events.run_ids import partition_of_key, partition_of_run
 from indegree.sdk.client import Client
 from indegree.v1.event_pb2 import Event
+from tests.checker import Records, Verdict, prove, read_cluster
 
 WITHIN_S = 600.0
 MODULE = flows.__name__
@@ -43,6 +44,7 @@ class Place:
     client: Client
     within_s: float = WITHIN_S
     killed: list[str] = field(default_factory=list)
+    records: Records = field(default_factory=Records)
 
     def two_engines(self) -> None:
         """Starts what is missing, and waits until both own partitions."""
@@ -54,9 +56,21 @@ class Place:
         )
 
     def kill_owner(self, partition: int) -> None:
+        """kill -9 of the owner; another engine starts while its lease runs out."""
         engine = self.watch.owners()[partition]
         self.cluster.kill(engine)
         self.killed.append(engine)
+        self.cluster.engine()
+
+    def facts(self) -> list[Fact]:
+        """All events in force, once nobody writes any more."""
+        settings = self.cluster.settings
+        self.records = read_cluster(settings.kafka.bootstrap_servers, settings.cluster)
+        return facts_of(self.records)
+
+    def proven(self) -> Verdict:
+        """The checker's verdict on what `facts` read last."""
+        return prove(self.records)
 
     def sign(self, seen: Callable[[], bool], what: str) -> None:
         """Waits for a sign in the log. Raises TimeoutError."""
@@ -140,7 +154,7 @@ def map_with_kill(at: Place, items: int, *, kill: bool = True) -> Done:
         at.kill_owner(home)
     at.ended([run.run_id])
     clock.look()
-    facts = [fact for fact in read_facts(at.cluster.settings) if fact.run_id == run.run_id]
+    facts = [fact for fact in at.facts() if fact.run_id == run.run_id]
     ends = Counter(fact.event.task for fact in facts if fact.event.kind == Event.TASK_SUCCEEDED)
     assert len(ends) == items + 3, f"{len(ends)} tasks succeeded, not {items + 3}"
     assert set(ends.values()) == {1}, "a task succeeded twice"
@@ -178,11 +192,9 @@ def keyed_with_kill(at: Place, customers: int, each: int, seed: int, *, kill: bo
         at.kill_owner(0)
     at.sign(lambda: len(at.watch.ended) - before >= len(order), f"the end of {len(order)} runs")
     clock.look()
-    facts = read_facts(at.cluster.settings)
+    facts = at.facts()
     begun = begun_per_key(facts, definition.id)
-    names = {name: begun[next(key for key in begun if key.endswith(name))] for name in ()}  # keys are as they are
-    assert not names
-    found = {key.rpartition("/")[2]: offsets for key, offsets in begun.items()}
+    found = {key[1:].strip('"'): offsets for key, offsets in begun.items()}  # a key is JSON behind a sign
     wrong = [name for name in expected if found.get(name) != expected[name]]
     assert not wrong, f"{len(wrong)} customers out of order, {wrong[0]}: {found.get(wrong[0])}, {expected[wrong[0]]}"
     waited = sum(fact.event.kind == Event.RUN_RELEASED for fact in facts)
@@ -208,7 +220,7 @@ def pool_with_kill(at: Place, runs: int, each: int, places: int, *, kill: bool =
     at.ended(started)
     clock.look()
     mine = set(started)
-    facts = [fact for fact in read_facts(at.cluster.settings) if fact.run_id in mine]
+    facts = [fact for fact in at.facts() if fact.run_id in mine]
     spans = [
         json.loads(fact.event.value.json)
         for fact in facts
@@ -233,13 +245,13 @@ def rate_with_kill(at: Place, customers: int, each: int, *, kill: bool = True) -
     if kill:
         at.sign(lambda: watch.kinds[Event.LIMIT_GRANTED] - before > 12 * customers, "the first tokens are given")
         clock.look()
-        limit = f"rate/{flows.rated.id}/call/{names[0]}"
+        limit = f'rate/{flows.rated.id}/call/"{names[0]}"'  # a key is JSON
         at.kill_owner(partition_of_key("limit", limit, "", at.cluster.settings.topics.partitions))
     at.ended(started)
     clock.look()
-    facts, mine = read_facts(at.cluster.settings), set(started)
+    facts, mine = at.facts(), set(started)
     times = granted(facts, f"rate/{flows.rated.id}/")
-    assert sorted(times) == [f"rate/{flows.rated.id}/call/{name}" for name in sorted(names)], sorted(times)
+    assert sorted(times) == [f'rate/{flows.rated.id}/call/"{name}"' for name in sorted(names)], sorted(times)
     above = max(most_above_rate(found, 10, 1_000) for found in times.values())
     assert above <= 0.01, f"{above} tokens more than 10 a second"
     queued = Counter(fact.run_id for fact in facts if fact.run_id in mine and fact.event.kind == Event.TASK_QUEUED)
@@ -260,17 +272,12 @@ def children_with_kill(at: Place, children: int, *, kill: bool = True) -> Done:
         at.kill_owner(partition_of_run(run.run_id))
     at.ended([run.run_id])
     clock.look()
-    facts = read_facts(at.cluster.settings)
-    started = [
-        fact
-        for fact in facts
-        if fact.event.kind == Event.RUN_STARTED
-        and fact.event.workflow == flows.child.id
-        and fact.event.origin.parent.run_id == run.run_id
-    ]
-    assert len({fact.run_id for fact in started}) == len(started) == children, f"{len(started)} children"
-    at.ended([fact.run_id for fact in started])
-    homes = Counter(fact.partition for fact in started)
+    facts = at.facts()
+    wanted = {fact.event.label for fact in facts if fact.run_id == run.run_id and fact.event.kind == Event.TASK_WAITING}
+    started = Counter(fact.run_id for fact in facts if fact.event.kind == Event.RUN_STARTED and fact.run_id in wanted)
+    assert len(wanted) == children == started.total(), f"{started.total()} starts of {len(wanted)} children"
+    at.ended(sorted(wanted))
+    homes = Counter(partition_of_run(one) for one in wanted)
     return clock.done(
         children, f"children on {len(homes)} partitions, {min(homes.values())} to {max(homes.values())} each"
     )
@@ -291,9 +298,7 @@ def waits_with_kill(at: Place) -> Done:
     second.signal("go", {"number": 2}, actor="bob")
     at.ended([first.run_id, second.run_id, late.run_id])
     clock.look()
-    facts = [
-        fact for fact in read_facts(at.cluster.settings) if fact.run_id in (first.run_id, second.run_id, late.run_id)
-    ]
+    facts = [fact for fact in at.facts() if fact.run_id in (first.run_id, second.run_id, late.run_id)]
     due_ms = int(moment.timestamp() * 1000)
     lateness: list[int] = []
     for run, number, actor in ((first, 1, "ada"), (second, 2, "bob")):

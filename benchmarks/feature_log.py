@@ -11,10 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from indegree.events.frames import in_force
-from indegree.events.settings import Settings
 from indegree.v1.event_pb2 import Event, Frame
 from indegree.v1.trigger_pb2 import Holder
-from tests.checker.reading import read_cluster
+from tests.checker import Records
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +27,8 @@ class Fact:
     event: Event
 
 
-def read_facts(settings: Settings) -> list[Fact]:
-    """All events in force, partition by partition, in the order of each log. Blocks until nobody writes any more."""
-    records = read_cluster(settings.kafka.bootstrap_servers, settings.cluster)
+def facts_of(records: Records) -> list[Fact]:
+    """All events in force, partition by partition, in the order of each log."""
     return [
         fact
         for partition, found in sorted(records.events.items())

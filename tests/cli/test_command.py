@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from indegree.cli.main import COMMANDS, SECTIONS, call
-from indegree.events.definition import Definition
 
 CYCLE = "id: c\ntasks:\n  - {id: a, depends_on: [b], command: 'true'}\n  - {id: b, depends_on: [a], command: 'true'}\n"
 GOOD = (
@@ -138,17 +137,6 @@ def test_a_python_file_that_cannot_be_imported_names_the_line(capsys: pytest.Cap
     assert "line 2" in error
 
 
-def test_what_this_release_cannot_run_is_said_before_anything_starts(
-    capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Definition, "unsupported", lambda self: ["tasks.b.pool"])  # no field is, today
-    (folder / "later.yaml").write_text(
-        "id: later\ntasks:\n  - {id: a, command: 'true'}\n  - {id: b, pool: gpu, command: 'true'}\n"
-    )
-    assert call(["run", "later.yaml"]) == 2
-    assert "not supported yet" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -208,19 +196,6 @@ def test_check_notes_a_parameter_that_is_silently_null(capsys: pytest.CaptureFix
     said = capsys.readouterr().err
     assert "line 3: parameter 'date' has no default and is not required: it is null when not given" in said
     assert "'rows'" not in said
-
-
-def test_what_is_not_supported_is_named_with_its_line_and_without_a_hint_at_the_options(
-    capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Definition, "unsupported", lambda self: ["tasks.b.c.pool"])  # no field is, today
-    (folder / "later.yaml").write_text(
-        "id: later\ntasks:\n  - {id: a, command: 'true'}\n  - {id: b.c, pool: gpu, command: 'true'}\n"
-    )
-    assert call(["run", "later.yaml"]) == 2
-    said = capsys.readouterr().err
-    assert "tasks.b.c.pool (line 4)" in said
-    assert "--help" not in said
 
 
 def test_a_file_that_is_not_there_is_named_without_a_hint_at_the_options(

@@ -10,7 +10,7 @@ import pytest
 from indegree.events import run_ids
 from indegree.events.definition import Definition
 from indegree.sdk.client_errors import InvalidStart
-from indegree.sdk.client_starts import Wanted, fresh_run_id, runnable
+from indegree.sdk.client_starts import Wanted, fresh_run_id
 from indegree.v1.trigger_pb2 import Trigger
 
 ORDERS = Definition.from_normal(
@@ -78,12 +78,3 @@ def test_text_that_utf_8_cannot_carry_is_refused() -> None:
 def test_a_run_id_of_a_partition_that_does_not_exist_is_refused() -> None:
     with pytest.raises(InvalidStart, match="names partition 99; the cluster has 8"):
         WANTED.plan({}, place="params", request_id="r1", run_id=run_ids.make_run_id(1, "ABCDEF012345", 99))
-
-
-def test_what_this_release_cannot_run_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Definition, "unsupported", lambda self: ["tasks.b.pool"])  # no field is, today
-    later = Definition.from_normal(
-        {"id": "later", "tasks": [{"id": "a", "command": "true"}, {"id": "b", "pool": "gpu", "command": "true"}]}
-    )
-    with pytest.raises(InvalidStart, match=r"tasks\.b\.pool"):
-        runnable(later)

@@ -276,10 +276,6 @@ def test_all_problems_are_told_at_once() -> None:
     assert len(found) == 6
 
 
-def test_no_field_waits_for_a_later_release() -> None:
-    assert Definition.from_normal(FULL).unsupported() == []
-
-
 # -- the normal form
 
 FULL: dict[str, Any] = {

@@ -217,9 +217,5 @@ class Definition:
             name: self.params[name].from_text(text) if name in self.params else text for name, text in given.items()
         }
 
-    def unsupported(self) -> list[str]:
-        """Each field in use that this release can keep, hash and print, but not run yet (`tasks.load.pool`)."""
-        return []  # all of it runs today; who adds a field before its engine part names it here
-
     def __repr__(self) -> str:
         return f"Definition({self.id!r}, {len(self.tasks)} tasks, {self.hash[:12]})"

@@ -17,7 +17,6 @@ from typing import Any
 
 from indegree.events import json_values, run_ids
 from indegree.events.definition import Definition
-from indegree.events.spelling import listing
 from indegree.v1.trigger_pb2 import Start, Trigger
 
 from .client_errors import InvalidStart
@@ -121,11 +120,5 @@ def fresh_run_id(time_ms: int, draw: Callable[[int], str], below: Callable[[int]
 
 
 def runnable(workflow: Workflow | Definition) -> Definition:
-    """The definition of what was given. Raises DefinitionError, and InvalidStart for what this release cannot run."""
-    definition = workflow if isinstance(workflow, Definition) else workflow.definition()
-    if missing := definition.unsupported():
-        raise InvalidStart(
-            f"workflow {definition.id!r} uses what this release cannot run yet: {listing(missing)}; remove it, or run "
-            "it with a later release"
-        )
-    return definition
+    """The definition of what was given. Raises DefinitionError."""
+    return workflow if isinstance(workflow, Definition) else workflow.definition()

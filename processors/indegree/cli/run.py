@@ -54,8 +54,6 @@ def run(target: str, pairs: tuple[str, ...], source: str | None, slots: int, tim
     """
     now = session()
     found = one_target(target)
-    if missing := found.unsupported():
-        raise BadTarget(f"{target}: not supported yet in this release: {', '.join(missing)}")
     params = read_params(pairs, source, found.definition)
     found.definition.bind_params(params)
     if not found.module:

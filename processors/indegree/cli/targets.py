@@ -40,20 +40,6 @@ class Target:
     notes: tuple[str, ...] = ()
     file: Path | None = None
 
-    def unsupported(self) -> list[str]:
-        """What this release cannot run yet, each with its line where it stands in a file."""
-        found = self.definition.unsupported()
-        if self.file is None or not found:
-            return found
-        places = {task.id: place for place, task in enumerate(self.definition.tasks)}
-        paths = []
-        for name in found:
-            head, _, field = name.rpartition(".")
-            task_id = head.removeprefix("tasks.")
-            paths.append(f"tasks[{places[task_id]}].{field}" if head != task_id else name)
-        lines = lines_of(self.file, paths)
-        return [f"{name} (line {line})" if line else name for name, line in zip(found, lines, strict=True)]
-
     def nulls(self) -> list[str]:
         """A note for each parameter that is null when it is not given, though nobody said so."""
         params = self.definition.params.values()

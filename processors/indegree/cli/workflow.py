@@ -53,17 +53,15 @@ def check(targets: tuple[str, ...]) -> int:
         try:
             for target in load_targets(text):
                 definition = target.definition
-                missing = target.unsupported()
                 notes = [*target.notes, *target.nulls()]
                 if now.out.json_lines:
                     now.out.value(
                         {
                             "target": text,
                             "workflow": definition.id,
-                            "ok": not missing,
+                            "ok": True,
                             "version": definition.hash,
                             "tasks": len(definition.tasks),
-                            "unsupported": missing,
                             "notes": notes,
                         }
                     )
@@ -71,9 +69,6 @@ def check(targets: tuple[str, ...]) -> int:
                     now.out.line(f"{text}: {definition.id} {definition.hash[:12]}, {len(definition.tasks)} tasks, ok")
                 for note in notes:
                     now.out.note(f"{text}: {note}")
-                if missing:
-                    code = Exit.USAGE
-                    now.out.error(f"{text}: not supported yet in this release: {', '.join(missing)}")
         except (ValueError, click.UsageError) as problem:
             if isinstance(problem, ValueError) and not type(problem).__module__.startswith("indegree."):
                 raise
