@@ -87,7 +87,7 @@ class Cluster:
         module: str = "benchmarks.workflows",
         environ: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Starts a worker of the benchmarks' functions. Tasks wait until it is there. `environ`: what it has besides."""
+        """Starts a worker of the benchmarks' functions. Tasks wait until it is there. `environ`: what it has more."""
         name = f"w{len(self.workers) + 1}"
         process = self._spawn(name, "worker", module, "--slots", str(slots), *arguments, environ=environ or {})
         self.workers.append(process)

@@ -195,6 +195,7 @@ class AsyncClient(AsyncCommands):
             await self._active(definition.id, definition.hash, timeout)
         pointer = self.catalog.active.get(definition.id)
         active = pointer is not None and pointer.version == definition.hash
+        await self._deploy_below(workflow)
         return Deployed(definition.id, definition.hash, label or "", new, active)
 
     async def activate(
@@ -256,12 +257,22 @@ class AsyncClient(AsyncCommands):
                 raise InvalidStart("a workflow object runs its own version: start it by name to choose another")
             definition = runnable(workflow)
             await self._introduce(definition)
+            await self._deploy_below(workflow)
             name, version = definition.id, definition.hash
         else:
             name = workflow
             definition, version = await self._known(name, version, label)
         limit = self.settings.limits.value_bytes
         return Wanted(definition, name, version, label, actor or user(), self.partitions, limit)
+
+    async def _deploy_below(self, workflow: Workflow | Definition) -> None:
+        """The sub-workflows that came as objects: a version of each has to be active before a task starts it."""
+        found = workflow.subworkflows() if isinstance(workflow, Workflow) else []
+        if any(below.id not in self.catalog.active for below in found):
+            await self.catalog.refresh()
+        for below in found:
+            if below.id not in self.catalog.active:
+                await self.deploy(below)
 
     async def _known(self, name: str, version: str, label: str) -> tuple[Definition | None, str]:
         """The definition behind a name, and the whole version where one was asked for. Raises InvalidStart."""

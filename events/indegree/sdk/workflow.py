@@ -74,6 +74,7 @@ class Workflow:
         self._hooks: dict[str, dict[str, dict[str, Any]]] = {}
         self._functions: dict[str, Function] = {}
         self._built: dict[bool, Definition] = {}
+        self._below: dict[str, Workflow] = {}
 
     # -- writing tasks down
 
@@ -172,8 +173,11 @@ class Workflow:
         wait: bool = True,
         **options: Unpack[TaskOptions],
     ) -> Node:
-        """A task that starts another workflow; `wait=False` forgets it."""
+        """A task that starts another workflow; `wait=False` forgets it. One given as an object is deployed along with
+        this one by whoever starts or deploys it, where no version of it is active yet."""
         name = workflow.id if isinstance(workflow, Workflow) else workflow
+        if isinstance(workflow, Workflow):
+            self._below[name] = workflow
         task = {"id": id, "workflow": name, **self._options(id, options)}
         if params:
             task["params"] = self._json(f"tasks.{id}.params", params)
@@ -246,6 +250,17 @@ class Workflow:
     def functions(self) -> dict[str, Function]:
         """The registered functions by the name that a definition has for them (`module:qualified.name`)."""
         return {functions.python_name(function): function for function in self._functions.values()}
+
+    def subworkflows(self) -> list[Workflow]:
+        """The workflow objects that were handed to `subworkflow`, and those handed to theirs; each once, deepest last."""
+        found: dict[int, Workflow] = {}
+        waiting = list(self._below.values())
+        while waiting:
+            below = waiting.pop(0)
+            if below is not self and id(below) not in found:
+                found[id(below)] = below
+                waiting.extend(below._below.values())
+        return list(found.values())
 
     def definition(self, *, deployable: bool = True) -> Definition:
         """The validated definition; cached until the workflow is changed.

@@ -121,7 +121,7 @@ async def _run(
     await tidy(place, keep=keep)
     telemetry.configure("indegree-cli")
     async with AsyncClient(place.settings) as client:
-        run = await client.start(definition, params)
+        run = await client.start(target.workflow or definition, params)
         watching = asyncio.create_task(
             watch(client, run, now.out, definition=definition, hints=lambda view: _hints(place, view))
         )

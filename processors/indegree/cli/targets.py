@@ -32,13 +32,15 @@ FILES = (".yaml", ".yml", ".json")
 @dataclass(frozen=True, slots=True)
 class Target:
     """A workflow that was asked for. `module`: importable name it came from, empty for a file. `folder`: to be on
-    the path of a worker that runs it. `notes`: what was understood though it is not the normal form."""
+    the path of a worker that runs it. `notes`: what was understood though it is not the normal form. `workflow`: the
+    object, where there is one; it knows its sub-workflows."""
 
     definition: Definition
     module: str
     folder: Path
     notes: tuple[str, ...] = ()
     file: Path | None = None
+    workflow: Workflow | None = None
 
     def nulls(self) -> list[str]:
         """A note for each parameter that is null when it is not given, though nobody said so."""
@@ -68,7 +70,7 @@ def load_targets(text: str) -> list[Target]:
     if not found:
         raise BadTarget(f'{name} holds no workflow: put one at its top level, such as orders = Workflow("orders")')
     unique = {id(value): value for value in found.values()}
-    return [Target(value.definition(), module.__name__, folder) for value in unique.values()]
+    return [Target(value.definition(), module.__name__, folder, workflow=value) for value in unique.values()]
 
 
 def one_target(text: str) -> Target:
