@@ -317,6 +317,25 @@ async def test_a_secret_is_given_and_masked_in_output_and_errors(monkeypatch: py
         assert "INDEGREE_SECRET_NOBODY" in missing.error.message
 
 
+@pytest.mark.parametrize("isolate", [False, True])
+async def test_a_secret_is_masked_in_the_text_of_progress(monkeypatch: pytest.MonkeyPatch, isolate: bool) -> None:
+    monkeypatch.setenv("INDEGREE_SECRET_TOKEN", "s3cr3t-value")
+    async with bench({"tell": tell}) as b:
+        result = await b.run(call("tell", secrets=["TOKEN"], isolate=isolate))
+        assert result.message == "at x***"
+
+
+async def test_a_secret_is_masked_in_what_a_function_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INDEGREE_SECRET_TOKEN", 's3cr3t "value"')
+
+    def give(context: Context) -> dict[str, Any]:
+        return {"url": f"https://x/?t={context.secrets['TOKEN']}", "n": [1, context.secrets["TOKEN"]]}
+
+    async with bench({"give": give}) as b:
+        result = await b.run(call("give", secrets=["TOKEN"]))
+        assert json.loads(result.output.json) == {"url": "https://x/?t=***", "n": [1, "***"]}
+
+
 async def test_context_tells_who_runs_and_reports_progress() -> None:
     go = threading.Event()
 

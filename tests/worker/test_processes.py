@@ -118,16 +118,27 @@ async def test_input_goes_to_stdin_and_env_is_set_and_settings_are_not_passed_on
         ('echo "with $KEY"', "text", "with ***"),
         ("""printf '{"%s": ["%s!", 7]}' "$KEY" "$KEY\"""", "json", {"***": ["***!", 7]}),
         ("""printf '"%s"' "$KEY" >"$INDEGREE_OUTPUT\"""", "json", "***"),
+        ("""printf '{"pin": %s, "n": 1, "yes": true}' "$PIN\"""", "json", {"pin": "***", "n": 1, "yes": True}),
     ],
 )
 async def test_a_secret_is_masked_in_the_value_that_a_command_prints(
     monkeypatch: pytest.MonkeyPatch, script: str, mode: str, value: Any
 ) -> None:
     monkeypatch.setenv("INDEGREE_SECRET_KEY", "open-sesame")
+    monkeypatch.setenv("INDEGREE_SECRET_PIN", "20417766")
     async with bench() as b:
-        result = await b.run(shell(script, output=mode, secrets=["KEY"]))
+        result = await b.run(shell(script, output=mode, secrets=["KEY", "PIN"]))
         assert output(result) == value
         assert b"sesame" not in result.SerializeToString()
+
+
+async def test_no_part_of_a_secret_is_in_the_error_about_what_is_not_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INDEGREE_SECRET_KEY", "open-sesame")
+    script = """printf '%s %s' "$(head -c 70 /dev/zero | tr '\\0' x)" "$KEY" """
+    async with bench() as b:
+        result = await b.run(shell(script, output="json", secrets=["KEY"]))
+        assert "is not JSON" in result.error.message
+        assert "open" not in result.error.message
 
 
 async def test_exit_codes_and_signals_are_told_apart() -> None:

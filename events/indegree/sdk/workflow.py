@@ -252,7 +252,7 @@ class Workflow:
         return {functions.python_name(function): function for function in self._functions.values()}
 
     def subworkflows(self) -> list[Workflow]:
-        """The workflow objects that were handed to `subworkflow`, and those handed to theirs; each once, deepest last."""
+        """The workflow objects that were handed to `subworkflow`, and those handed to theirs; each once."""
         found: dict[int, Workflow] = {}
         waiting = list(self._below.values())
         while waiting:

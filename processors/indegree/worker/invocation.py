@@ -9,6 +9,7 @@ import contextvars
 import json
 from typing import Any
 
+from indegree.events import json_values
 from indegree.v1.task_pb2 import Result
 from indegree.worker import outcome, spans
 from indegree.worker.attempt import NOTHING_FETCHED, Attempt
@@ -42,6 +43,14 @@ def _parsed(data: bytes, what: str) -> Any:
         raise ArgumentError(f"{what} not JSON: {error}") from None
 
 
+def _output(attempt: Attempt, value: Any, bounds: Bounds) -> bytes:
+    """The JSON text of what the function returned, with the task's secrets masked. Raises OutputError."""
+    data = encode(value, bounds.payload_bytes)
+    if data and attempt.mask:
+        data = json_values.write(attempt.mask.within(json_values.loads(data, max_depth=None)))
+    return data
+
+
 def perform(attempt: Attempt, worker: str, bounds: Bounds) -> Result:
     """Runs a plain function in this thread, in a context of its own."""
     return contextvars.Context().run(_perform, attempt, worker, bounds)
@@ -55,7 +64,7 @@ def _perform(attempt: Attempt, worker: str, bounds: Bounds) -> Result:
         assert attempt.plan is not None
         positional, named = attempt.plan.bind(arguments(attempt), attempt)
         value = attempt.plan.function(*positional, **named)
-        result = outcome.succeeded(attempt, worker, encode(value, bounds.payload_bytes))
+        result = outcome.succeeded(attempt, worker, _output(attempt, value, bounds))
     except BaseException as error:  # noqa: BLE001 - user code raises anything, SystemExit included; it becomes data
         result = outcome.raised(attempt, worker, error, bounds)
     spans.end(attempt, result)
@@ -71,7 +80,7 @@ async def perform_async(attempt: Attempt, worker: str, bounds: Bounds) -> Result
         assert attempt.plan is not None
         positional, named = attempt.plan.bind(arguments(attempt), attempt)
         value = await attempt.plan.function(*positional, **named)
-        result = outcome.succeeded(attempt, worker, encode(value, bounds.payload_bytes))
+        result = outcome.succeeded(attempt, worker, _output(attempt, value, bounds))
     except BaseException as error:  # noqa: BLE001 - as above; a cancellation of ours is known by the verdict
         result = outcome.raised(attempt, worker, error, bounds)
     spans.end(attempt, result)

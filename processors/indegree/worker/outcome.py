@@ -45,7 +45,8 @@ def heartbeat(attempt: Attempt, worker: str) -> Result:
     """Still running, with the latest progress if there is one."""
     result = base(attempt, Result.HEARTBEAT, worker)
     if attempt.progress is not None:
-        result.progress, result.message = attempt.progress
+        result.progress, message = attempt.progress
+        result.message = attempt.mask(message) if attempt.mask else message
     return result
 
 

@@ -3,8 +3,8 @@
 A task names its secrets; the worker looks for each NAME in its environment as `INDEGREE_SECRET_NAME`, then as a file
 named by `INDEGREE_SECRET_NAME_FILE` (one final newline is dropped). User code gets them as `context.secrets["NAME"]`,
 commands and isolated functions also as the environment variable NAME. Their values are masked in captured output, in
-error texts, and in the value that is made of a command's output. Masking is a net for accidents: code that encodes a
-secret before printing it, and a function that returns one, are not caught.
+error texts, in what a task says of its progress, and in outputs of functions and commands. Masking is a net for
+accidents: code that encodes a secret before it prints or returns it is not caught.
 """
 
 from __future__ import annotations
