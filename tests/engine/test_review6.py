@@ -14,8 +14,10 @@ from indegree.engine.waiting import Observed
 from indegree.events.definition import Definition
 from indegree.events.run_ids import make_run_id, partition_of_key
 from indegree.events.topics import MAX_RECORD_BYTES
+from indegree.v1.event_pb2 import Event
 from indegree.v1.task_pb2 import Result
 from indegree.v1.trigger_pb2 import (
+    Cancel,
     ChildEnded,
     Command,
     ForwardedStart,
@@ -36,6 +38,7 @@ from indegree.v1.trigger_pb2 import (
     Switch,
 )
 from indegree.v1.value_pb2 import Reference, Value
+from tests.engine import reopening
 from tests.engine.cluster_road import Cluster
 from tests.engine.road import EPOCH_MS, Road, workflow
 
@@ -427,3 +430,123 @@ def test_a_limit_that_is_asked_for_next_is_still_asked_for_after_a_recovery_from
     cluster.deliver()
     assert [p.reason for p in cluster.progress() if p.type == "task.waiting"] == ["pool", "rate"]
     assert len(cluster.take()) == 1
+
+
+# -- rules that no test watched ----------------------------------------------------------------------------------------
+
+
+def test_a_grant_for_a_run_that_is_gone_is_given_back() -> None:
+    road = Road(0, 2)
+    message(road, grant=LimitGrant(limit="pool/db", holder=Holder(run_id=ELSEWHERE, attempt=1)))
+    sent = [Command.FromString(event.data).message for event in road.events(Event.OUTBOX_ADDED)]
+    assert [(m.WhichOneof("content"), m.release.holder.run_id) for m in sent] == [("release", ELSEWHERE)]
+
+
+def test_the_interval_of_a_rate_that_does_not_divide_is_rounded_so_that_never_too_many_begin() -> None:
+    cluster = Cluster(1)
+    tasks = [{"id": "t", "python": "m:f", "rate_limit": {"limit": 3, "per": "1s"}}]
+    cluster.start(0, Definition.from_normal({"id": "w", "tasks": tasks}))
+    cluster.deliver()
+    [granted] = cluster.events(Event.LIMIT_GRANTED)
+    assert granted.due_ms == EPOCH_MS * 1_000 + 333_334
+
+
+def test_a_run_of_a_version_with_a_higher_limit_stays_behind_those_that_wait() -> None:
+    road = Road()
+    road.start(keyed(1))
+    second = road.start(keyed(1))
+    third = road.start(keyed(5))
+    assert (road.state(second), road.state(third)) == ("PENDING", "PENDING")
+
+
+def test_a_sub_workflow_that_is_refused_is_not_tried_again() -> None:
+    cluster = Cluster(2)
+    tasks = [{"id": "t", "workflow": "nobody", "retry": {"max_attempts": 5}}]
+    run = cluster.start(0, Definition.from_normal({"id": "p", "tasks": tasks}))
+    cluster.deliver()
+    assert cluster.state(run) == "FAILED"
+    assert len(cluster.events(Event.RUN_REFUSED)) == 1
+
+
+def test_of_two_tasks_that_wait_for_a_signal_the_older_takes_it() -> None:
+    waits = [
+        {"id": "young", "wait_for": {"signal": "s"}, "depends_on": ["a"]},
+        {"id": "old", "wait_for": {"signal": "s"}},
+    ]
+    road = Road()
+    run = road.start(Definition.from_normal({"id": "w", "tasks": [{"id": "a", "python": "m:f"}, *waits]}))
+    road.now += 1
+    road.ok("a")
+    road.command(Command(request_id="q", signal=Signal(run_id=run, name="s")))
+    assert (road.states(run)["old"], road.states(run)["young"]) == ("SUCCESS", "WAITING")
+
+
+def test_a_default_of_null_is_a_default() -> None:
+    road = Road()
+    wait = {"id": "a", "wait_for": {"signal": "s"}, "timeout": "1s", "default": None}
+    run = road.start(Definition.from_normal({"id": "w", "tasks": [wait]}))
+    road.wait(1_000)
+    assert (road.state(run), road.last("a").reason) == ("SUCCESS", "default")
+
+
+def test_what_follows_a_map_is_not_judged_before_the_map_is() -> None:
+    road = Road(limits=Limits(gathered_bytes=1))
+    run = road.start(workflow(LIST, {"id": "m", "foreach": "list"}, {"id": "f", "foreach_with": "m"}))
+    road.ok("list", [0])
+    road.ok("m[0]", 1)
+    road.ok("f[0]")
+    assert road.states(run)["f"] == "RUNNING"
+    [(token, _)] = road.core.to_store()
+    road.core.stored(token, None, "no space")
+    road.core.begin(road.now)
+    road.step()
+    assert (road.states(run)["m"], road.states(run)["f"]) == ("FAILED", "FAILED")
+    assert road.state(run) == "FAILED"
+
+
+def test_a_share_of_failures_is_rounded_down() -> None:
+    road = Road()
+    run = road.start(workflow(LIST, {"id": "m", "foreach": "list", "allow_failure": {"share": 0.5}}))
+    road.ok("list", [0, 1, 2])
+    for name in ("m[0]", "m[1]"):
+        road.fail(name)
+    road.ok("m[2]")
+    assert road.state(run) == "FAILED"
+
+
+def test_a_run_that_was_reopened_takes_no_place_of_its_key() -> None:
+    road = Road()
+    first = road.start(keyed(1))
+    road.fail("a")
+    second = road.start(keyed(1))
+    assert reopening.rerun(road, first) == ""
+    third = road.start(keyed(1))
+    assert [road.state(run) for run in (first, second, third)] == ["RUNNING", "RUNNING", "PENDING"]
+    for task in road.take():
+        if task.run_id == first:
+            road.say(task, Result.SUCCEEDED)
+    assert [road.state(run) for run in (first, third)] == ["SUCCESS", "PENDING"]
+
+
+def test_a_run_that_is_being_cancelled_is_not_held_up_by_a_pause_of_its_workflow() -> None:
+    road = Road(limits=Limits(step_tasks=1))
+    run = road.start(workflow(*({"id": f"t{i}"} for i in range(5))))
+    for command in (Command(cancel=Cancel(run_id=run)), Command(pause=Pause(workflow="w"))):
+        road.core.begin(road.now)
+        road.core.command(command, Origin(offset=road.offsets[1]))
+        road.offsets[1] += 1
+        road.cut()
+    road.step()
+    assert road.state(run) == "CANCELLED"
+
+
+def test_the_timeout_of_a_run_does_not_cut_its_hooks_short_after_a_recovery() -> None:
+    road = Road()
+    hooks = {"on_success": [{"id": "h", "python": "m:f"}]}
+    run = road.start(workflow({"id": "a"}, timeout="1s", hooks=hooks))
+    road.ok("a")
+    road.snapshot()
+    road.take_over()
+    road.wait(5_000)
+    road.ok("h")
+    assert road.state(run) == "SUCCESS"

@@ -82,7 +82,7 @@ def _json(file: str, line: LastLine, limit: int, mask: Masking) -> bytes:
         found = loads(data)
         value = dumps(mask.within(found) if mask else found)
     except JsonValueError as error:
-        shown = data[:80].decode("utf-8", "replace")
+        shown = mask(data.decode("utf-8", "replace"))[:80]  # in this order: a cut must not leave half a secret
         raise OutputError(f"output: json, but {source} is not JSON ({error}): {shown!r}") from None
     if len(value) > limit:
         raise OutputError(too_large(len(value), limit, f"{source} has "))

@@ -153,7 +153,7 @@ class Context:
         value = float(share)
         if not 0.0 <= value <= 1.0:
             raise ValueError(f"progress({share!r}): the share must be a number from 0 to 1")
-        note = cut_end(str(text), _MAX_PROGRESS_TEXT)[0]
+        note = cut_end(self._attempt.mask(str(text)), _MAX_PROGRESS_TEXT)[0]  # a cut must not leave half a secret
         self._attempt.progress = (value, note)
 
     @property

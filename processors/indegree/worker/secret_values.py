@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from indegree.events import json_values
+
 MASK = "***"
 _SHORTEST = 4  # masking shorter values would make output unreadable and protect nothing
 
@@ -63,7 +65,7 @@ class Masking:
         return text
 
     def within(self, value: Any) -> Any:
-        """The same of each text in a JSON value, names of members included."""
+        """The same of each text in a JSON value, names of members included; a number that holds one becomes text."""
         match value:
             case str():
                 return self(value)
@@ -71,6 +73,8 @@ class Masking:
                 return [self.within(member) for member in value]
             case dict():
                 return {self(name): self.within(member) for name, member in value.items()}
+            case int() | float() if (text := json_values.write(value).decode()) != (masked := self(text)):
+                return masked
             case _:
                 return value
 
