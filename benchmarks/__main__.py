@@ -21,7 +21,11 @@ def main() -> int:
     kills.add_argument("--n", type=int, default=20, metavar="N", help="kills (default 20)")
     kills.add_argument("--rate", type=int, default=100, metavar="N", help="runs started a second (default 100)")
     kills.add_argument("--ttl", type=float, default=2.0, metavar="S", help="lease TTL (default 2 s)")
-    for parser_of_one in (quick, scale, kills):
+    features = names.add_parser(
+        "features", help="maps, triggers, keys, pools, sub-workflows, signals; and across kills"
+    )
+    features.add_argument("--scale", type=float, default=1.0, metavar="X", help="share of the full size (default 1)")
+    for parser_of_one in (quick, scale, kills, features):
         parser_of_one.add_argument("--partitions", type=int, default=8, metavar="N", help="default 8")
         parser_of_one.add_argument(
             "--stack", default="", metavar="KAFKA,ETCD", help="a stack that runs, instead of an own"
@@ -35,6 +39,10 @@ def main() -> int:
         from benchmarks.scale import run as run_scale
 
         return run_scale(arguments.runs, arguments.wide, arguments.chain, arguments.partitions, arguments.stack)
+    if arguments.name == "features":
+        from benchmarks.features import run as run_features
+
+        return run_features(arguments.scale, arguments.partitions, arguments.stack)
     from benchmarks.kills import run as run_kills
 
     return run_kills(arguments.n, arguments.rate, arguments.ttl, arguments.partitions, arguments.stack)

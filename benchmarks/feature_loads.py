@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from confluent_kafka import Producer
+from confluent_kafka import Message, Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from benchmarks import feature_flows as flows
@@ -27,8 +27,10 @@ from benchmarks.feature_log import Fact, begun_per_key, facts_of, granted, most_
 from benchmarks.machine import peak_mib, reset_peak
 from benchmarks.watch import Watch
 from indegree.events.run_ids import partition_of_key, partition_of_run
+from indegree.events.topics import Topics
 from indegree.sdk.client import Client
 from indegree.v1.event_pb2 import Event
+from indegree.v1.trigger_pb2 import Command, Signal
 from tests.checker import Records, Verdict, prove, read_cluster
 
 WITHIN_S = 600.0
@@ -37,7 +39,7 @@ MODULE = flows.__name__
 
 @dataclass
 class Place:
-    """A cluster with two engines and a worker, its event log as it grows, and a client."""
+    """A cluster with engines and a worker, its event log as it grows, and a client."""
 
     cluster: Cluster
     watch: Watch
@@ -46,14 +48,12 @@ class Place:
     killed: list[str] = field(default_factory=list)
     records: Records = field(default_factory=Records)
 
-    def two_engines(self) -> None:
-        """Starts what is missing, and waits until both own partitions."""
-        while len(self.cluster.engines) < 2:
+    def ready(self, kill: bool) -> None:
+        """Waits until every engine owns partitions; there have to be two where one is going to be killed."""
+        while kill and len(self.cluster.engines) < 2:
             self.cluster.engine()
-        both = set(self.cluster.engines)
-        self.watch.until(
-            lambda: set(self.watch.owners().values()) == both, self.within_s, "both engines own partitions"
-        )
+        mine = set(self.cluster.engines)
+        self.sign(lambda: set(self.watch.owners().values()) == mine, f"engines {mine} own the partitions")
 
     def kill_owner(self, partition: int) -> None:
         """kill -9 of the owner; another engine starts while its lease runs out."""
@@ -99,7 +99,7 @@ class Place:
 
 @contextlib.contextmanager
 def place(cluster: Cluster, slots: int = 500, within_s: float = WITHIN_S) -> Iterator[Place]:
-    """Two engines and one worker of the feature flows on a cluster that is entered."""
+    """One engine and one worker of the feature flows on a cluster that is entered; a kill starts further engines."""
     cluster.engine()
     cluster.worker(slots, module=MODULE)
     watch = Watch(cluster.settings)
@@ -143,7 +143,7 @@ def map_with_kill(at: Place, items: int, *, kill: bool = True) -> Done:
 
     The child of the map fails, and so does the run, unless the gathered list is right and in order.
     """
-    at.two_engines()
+    at.ready(kill)
     watch, clock = at.watch, _Stopwatch(at)
     before = Counter(watch.kinds)
     run = at.client.start(flows.mapped, {"n": items})
@@ -169,23 +169,28 @@ def map_with_kill(at: Place, items: int, *, kill: bool = True) -> Done:
 def keyed_with_kill(at: Place, customers: int, each: int, seed: int, *, kill: bool = True) -> Done:
     """`each` records of every customer in mixed order on a topic; runs of a customer one at a time, in their order."""
     print(f"seed {seed}")
-    at.two_engines()
+    at.ready(kill)
     topic, partitions = at.topic(f"orders-{seed}", 6), 6
-    definition = flows.served(topic)
     order = [f"c{number}" for number in range(customers)] * each
     random.Random(seed).shuffle(order)
     expected: dict[str, list[int]] = {f"c{number}": [] for number in range(customers)}
-    producer = Producer({"bootstrap.servers": at.cluster.settings.kafka.bootstrap_servers})
-    ends = [0] * partitions
+    faults: list[object] = []
+
+    def delivered(fault: object, message: Message) -> None:
+        if fault is not None:
+            faults.append(fault)
+        expected[(message.key() or b"").decode()].append(message.offset() or 0)
+
+    servers = at.cluster.settings.kafka.bootstrap_servers
+    producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True})
     for customer in order:
-        partition = int(customer[1:]) % partitions
-        expected[customer].append(ends[partition])
-        ends[partition] += 1
-        producer.produce(topic, json.dumps({"customer": customer}).encode(), customer.encode(), partition)
+        value = json.dumps({"customer": customer}).encode()
+        producer.produce(topic, value, customer, int(customer[1:]) % partitions, on_delivery=delivered)
         producer.poll(0)
-    assert producer.flush(60) == 0
+    assert (producer.flush(60), faults) == (0, [])
+    expected = {customer: sorted(offsets) for customer, offsets in expected.items()}  # reports come in any order
     before, clock = len(at.watch.ended), _Stopwatch(at)
-    at.client.deploy(definition)
+    at.client.deploy(flows.served(topic))
     if kill:
         at.sign(lambda: len(at.watch.ended) - before > len(order) // 4, "a quarter of the runs has ended")
         clock.look()
@@ -193,7 +198,7 @@ def keyed_with_kill(at: Place, customers: int, each: int, seed: int, *, kill: bo
     at.sign(lambda: len(at.watch.ended) - before >= len(order), f"the end of {len(order)} runs")
     clock.look()
     facts = at.facts()
-    begun = begun_per_key(facts, definition.id)
+    begun = begun_per_key(facts, topic)
     found = {key[1:].strip('"'): offsets for key, offsets in begun.items()}  # a key is JSON behind a sign
     wrong = [name for name in expected if found.get(name) != expected[name]]
     assert not wrong, f"{len(wrong)} customers out of order, {wrong[0]}: {found.get(wrong[0])}, {expected[wrong[0]]}"
@@ -201,9 +206,44 @@ def keyed_with_kill(at: Place, customers: int, each: int, seed: int, *, kill: bo
     return clock.done(len(order), f"{customers:,} customers in order, {waited:,} runs waited for their turn")
 
 
+def intake(at: Place, records: int) -> Done:
+    """Records of a topic of the user's, each of which starts a run without work. From the deploy to the last end."""
+    at.ready(False)
+    topic, partitions = at.topic("free", 6), 6
+    producer = Producer({"bootstrap.servers": at.cluster.settings.kafka.bootstrap_servers})
+    for number in range(records):
+        producer.produce(topic, json.dumps({"customer": f"c{number}"}).encode(), partition=number % partitions)
+        producer.poll(0)
+    assert producer.flush(60) == 0
+    before, clock = len(at.watch.ended), _Stopwatch(at)
+    at.client.deploy(flows.served(topic, keyed=False, function=""))
+    at.sign(lambda: len(at.watch.ended) - before >= records, f"the end of {records} runs")
+    clock.look()
+    return clock.done(records, "runs without work")
+
+
+def signals(at: Place, count: int) -> Done:
+    """One signal to each of `count` runs that wait for it. From the first signal to the last end of a run."""
+    at.ready(False)
+    watch, before = at.watch, at.watch.kinds[Event.TASK_WAITING]
+    run_ids = [run.run_id for run in at.client.start_many(flows.signalled, [{}] * count)]
+    at.sign(lambda: watch.kinds[Event.TASK_WAITING] - before >= count, f"{count} tasks wait")
+    clock = _Stopwatch(at)
+    producer = Producer({"bootstrap.servers": at.cluster.settings.kafka.bootstrap_servers})
+    topic = Topics(at.cluster.settings.cluster).commands
+    for run_id in run_ids:
+        command = Command(signal=Signal(run_id=run_id, name="go"), actor="ada")
+        producer.produce(topic, command.SerializeToString(), run_id.encode(), partition_of_run(run_id))
+        producer.poll(0)
+    assert producer.flush(60) == 0
+    at.ended(run_ids)
+    clock.look()
+    return clock.done(count, "one for each run that waits")
+
+
 def pool_with_kill(at: Place, runs: int, each: int, places: int, *, kill: bool = True, seconds: float = 0.02) -> Done:
     """Two workflows, runs on all partitions, one pool; the owner of the pool dies."""
-    at.two_engines()
+    at.ready(kill)
     pool = f"seats-{places}-{runs}-{each}"
     at.client.set_pool(pool, places)
     clock, watch = _Stopwatch(at), at.watch
@@ -235,7 +275,7 @@ def pool_with_kill(at: Place, runs: int, each: int, places: int, *, kill: bool =
 
 def rate_with_kill(at: Place, customers: int, each: int, *, kill: bool = True) -> Done:
     """Ten a second of each customer; the owner of one customer's rate dies."""
-    at.two_engines()
+    at.ready(kill)
     names = [f"r{number}" for number in range(customers)]
     clock, watch = _Stopwatch(at), at.watch
     before = watch.kinds[Event.LIMIT_GRANTED]
@@ -261,7 +301,7 @@ def rate_with_kill(at: Place, customers: int, each: int, *, kill: bool = True) -
 
 def children_with_kill(at: Place, children: int, *, kill: bool = True) -> Done:
     """A map over a sub-workflow; the owner of the parent dies while children run everywhere."""
-    at.two_engines()
+    at.ready(kill)
     at.client.deploy(flows.child)
     clock, watch = _Stopwatch(at), at.watch
     before = len(watch.ended)
@@ -283,9 +323,9 @@ def children_with_kill(at: Place, children: int, *, kill: bool = True) -> Done:
     )
 
 
-def waits_with_kill(at: Place) -> Done:
+def waits_with_kill(at: Place, *, kill: bool = True) -> Done:
     """A delayed start, a delay, a moment and signals before and after a kill; nothing ends before its time."""
-    at.two_engines()
+    at.ready(kill)
     clock, watch = _Stopwatch(at), at.watch
     moment = datetime.now(UTC) + timedelta(seconds=1.5)  # falls into the takeover
     before = watch.kinds[Event.TASK_WAITING]
@@ -293,8 +333,9 @@ def waits_with_kill(at: Place) -> Done:
     late = at.client.start(flows.later, not_before=moment)
     at.sign(lambda: watch.kinds[Event.TASK_WAITING] - before >= 6, "six tasks wait")
     first.signal("go", {"number": 1}, actor="ada")
-    clock.look()
-    at.kill_owner(partition_of_run(first.run_id))
+    if kill:
+        clock.look()
+        at.kill_owner(partition_of_run(first.run_id))
     second.signal("go", {"number": 2}, actor="bob")
     at.ended([first.run_id, second.run_id, late.run_id])
     clock.look()

@@ -44,8 +44,8 @@ def _facts(partition: int, frames: Iterator[Frame]) -> Iterator[Fact]:
             yield Fact(partition, frame.epoch, frame.time_ms, run_id, event)
 
 
-def begun_per_key(facts: Sequence[Fact], workflow: str) -> dict[str, list[int]]:
-    """Key to the source offsets of its runs in the order in which they began.
+def begun_per_key(facts: Sequence[Fact], topic: str) -> dict[str, list[int]]:
+    """Key to the source offsets of the runs that records of a topic started, in the order in which they began.
 
     Raises AssertionError where two runs of a key were under way at once.
     """
@@ -54,7 +54,7 @@ def begun_per_key(facts: Sequence[Fact], workflow: str) -> dict[str, list[int]]:
     active: dict[str, str] = {}
     for fact in facts:
         event = fact.event
-        if event.kind == Event.RUN_STARTED and event.workflow == workflow:
+        if event.kind == Event.RUN_STARTED and event.origin.topic == topic:
             known[fact.run_id] = event.label, event.origin.offset
             begins = event.state != "PENDING"
         else:
