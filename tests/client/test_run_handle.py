@@ -84,6 +84,19 @@ async def test_wait_gives_the_state_and_tasks_give_their_outputs() -> None:
     assert not topic.sinks, "a run that has ended is not watched any more"
 
 
+async def test_a_run_that_was_begun_again_is_watched_on_to_its_new_end() -> None:
+    again = event(6, "run.running", "RUNNING")
+    topic = Topic(*STORY, again)
+    run = AsyncRun(topic, RUN)
+    await run.catch_up(must_exist=True)
+    assert run.state == "RUNNING"
+    waiting = asyncio.create_task(run.wait(5))
+    await asyncio.sleep(0)
+    topic.put(event(7, "run.cancelled", "CANCELLED"))
+    assert await waiting == "CANCELLED"
+    assert not topic.sinks
+
+
 async def test_follow_gives_each_transition_once_in_order_whenever_it_begins() -> None:
     for seen_before in range(len(STORY) + 1):
         topic = Topic()

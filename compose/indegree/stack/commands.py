@@ -109,6 +109,9 @@ def env(folder: Path = FOLDER) -> int:
         return 1
     print(f"export INDEGREE_KAFKA__BOOTSTRAP_SERVERS={addresses.kafka}")
     print(f"export INDEGREE_ETCD__ENDPOINTS={addresses.etcd}")
+    print("export INDEGREE_TOPICS__REPLICATION=1")  # one broker: what commands assume that find the stack by themselves
+    print("export INDEGREE_TOPICS__MIN_INSYNC_REPLICAS=1")
+    print("export INDEGREE_TOPICS__ALLOW_WEAKER=true")
     return 0
 
 

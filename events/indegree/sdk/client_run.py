@@ -215,6 +215,8 @@ class AsyncRun(RunCommands):
         for event in early:
             if self._view.position or event.position == 1:
                 self._apply(event)
+        if self._view.ended:
+            self._link.forget(self.run_id)
         if must_exist and self._view.position == 0 and self._view.refused is None:
             self._link.forget(self.run_id)
             raise RunNotFound(
@@ -251,7 +253,9 @@ class AsyncRun(RunCommands):
             self._sink(gap)
             return
         if changed:
-            self._tell(event, forget=self._view.ended, wake=self._view.ended or not accepted)
+            # While the past is read an end need not be the last one: the run may have begun again since.
+            over = self._view.ended
+            self._tell(event, forget=over and self._early is None, wake=over or not accepted)
 
     @staticmethod
     def _repeats(event: RunEvent) -> bool:

@@ -2,8 +2,9 @@
 
 Why: a run id has 38 characters, and its first 19 (the time to the millisecond) nearly always name one run.
 
-How: a beginning that holds at least date, hour and minute is looked up on the progress topic, from that time on, within
-the minute, second or millisecond that it names. One run: it is meant. None or several: the error says what is missing.
+How: a beginning that holds at least date, hour and minute is looked up on the progress topic, from that time on to the
+topic's end (a run of a backfill has the time that it is for in its id, and its records lie much later). One run: it is
+meant. None or several: the error says what is missing.
 
 It must never guess between two runs.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from indegree.events import run_ids
 from indegree.events.settings import Settings
@@ -22,7 +23,6 @@ from indegree.sdk.client_reading import read
 
 _BEGINNING = re.compile(r"(\d{8}T\d{4})(\d{2})?(?:\.(\d{0,3})Z?)?(?:-([0-9A-F]{0,12})(?:-(\d*))?)?\Z")
 _SLACK_MS = 60_000  # clocks differ: a run's records may lie before the time in its id
-_SEARCHED_MS = 10 * 60_000  # records that lie later than this after the time are not looked at
 _SHOWN = 5
 
 
@@ -46,11 +46,9 @@ async def whole_run_id(settings: Settings, text: str) -> str:
     found = _BEGINNING.match(text)
     assert found is not None
     begin_ms = int(begin.timestamp() * 1000)
-    length = timedelta(minutes=0 if found[2] else 1, seconds=1 if found[2] else 0)
-    end_ms = begin_ms + int(length.total_seconds() * 1000)
     ids: dict[str, None] = {}
     async for record in read(settings, Topics(settings.cluster).progress, time_ms=max(0, begin_ms - _SLACK_MS)):
-        if record.timestamp > end_ms + _SEARCHED_MS or record.key is None:
+        if record.key is None:
             continue
         run_id = record.key.decode("utf-8", "replace")
         if run_id.startswith(text) and run_ids.is_run_id(run_id):

@@ -91,7 +91,10 @@ async def _list(now: Session) -> int:
         for row in rows:
             now.out.value(row)
     elif not rows:
-        now.out.note("no topic is read for a trigger: deploy a workflow with `triggers: [{kafka: {topic: ...}}]`")
+        now.out.note(
+            "no topic is read for a trigger: no active workflow has `triggers: [{kafka: {topic: ...}}]`, or the topic "
+            "that it names does not exist yet (engines look for it again every few seconds; their logs say so)"
+        )
     else:
         now.out.table(
             ["topic", "partition", "position", "lag", "workflows"],

@@ -91,6 +91,7 @@ class Intake(Service):
         self._feed: Feed | None = None
         self._readings: dict[TopicPartition, _Reading] = {}
         self._counts: dict[str, int] = {}
+        self._absent: set[str] = set()  # topics of triggers that do not exist: said once each
         self._counted_at = float("-inf")
         # for what the readings were arranged: who owns what, routes, partitions of topics
         self._arranged: tuple[Mapping[int, Offers], object, dict[str, int]] | None = None
@@ -133,6 +134,16 @@ class Intake(Service):
         if feed is not None:
             await feed.stop()
 
+    def _say_absent(self) -> None:
+        absent = {topic for topic in self._routes.of if not self._counts.get(topic)}
+        for topic in sorted(absent - self._absent):
+            log.warning(
+                "topic %s does not exist, and an active workflow has a trigger on it: make the topic, or correct its "
+                "name in the workflow; it is looked for again every few seconds",
+                topic,
+            )
+        self._absent = absent
+
     async def _serve(self) -> None:
         while not self.should_stop:
             await self._routes.learn()
@@ -166,6 +177,7 @@ class Intake(Service):
         now = time.monotonic()
         if now > self._counted_at + _COUNTS_S or self._routes.of.keys() - self._counts.keys():
             self._counts, self._counted_at = await feed.counts(self._routes.of), now
+            self._say_absent()
         owned, before = self._owned(), self._arranged
         same = before is not None and owned == before[0] and self._routes.of is before[1] and self._counts == before[2]
         if same and not feed.gone:
