@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from indegree import Workflow
 from indegree.engine.core import PartitionCore
 from indegree.engine.invariants import check
+from indegree.events import json_values
 from indegree.events.definition import Definition
+from indegree.testing import simulate
 from indegree.v1.event_pb2 import Frame
 from indegree.v1.task_pb2 import Result
 from indegree.v1.trigger_pb2 import Origin, Start
@@ -69,3 +74,26 @@ def test_a_failed_root_skips_a_chain_of_10000_without_recursion() -> None:
     chain[0]["when"] = "false"
     _, count = finish(workflow(*chain))
     assert count == 0
+
+
+def test_what_every_instance_of_a_map_reads_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a map over n elements of a parameter or an output would cost n times their size."""
+    decoded = 0
+    plain = json_values.loads
+
+    def counted(data: bytes | str, **options: Any) -> Any:
+        nonlocal decoded
+        decoded += len(data)
+        return plain(data, **options)
+
+    child = Workflow("child", params={"number": int})
+    child.join("end")
+    flow = Workflow("flow", params={"numbers": list[int], "names": list[str]})
+    flow.command("first", "true", output="json")
+    flow.subworkflow("each", child, foreach="params.numbers", params={"number": "${{ item }}"}, depends_on=["first"])
+    flow.command("named", ["echo", "${{ first.name }}", "${{ item }}"], foreach="params.numbers")
+    params = {"numbers": list(range(500)), "names": ["x" * 100] * 50}
+    monkeypatch.setattr(json_values, "loads", counted)
+    outputs = {"first": {"name": "y" * 3_000}}
+    assert simulate(flow, params, workflows=[child], outputs=outputs).state == "SUCCESS"
+    assert decoded < 50 * len(json_values.dumps(params))

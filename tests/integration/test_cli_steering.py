@@ -115,7 +115,7 @@ def test_a_workflow_is_paused_and_goes_on(place: Road) -> None:
 
 
 def test_a_run_is_paused_by_the_beginning_of_its_id_and_says_by_whom(place: Road) -> None:
-    run_id = good(place.command("trigger", "slow", "-p", "seconds=1")).strip()
+    run_id = good(place.command("trigger", "slow", "-p", "seconds=8")).strip()
     good(place.command("pause", run_id, "--reason", "look first"))
     found = shown(place, run_id)
     assert (found["state"], found["reason"], bool(found["actor"])) == ("PAUSED", "look first", True)

@@ -2,8 +2,8 @@
 
 Why: `when` and templates are evaluated while something is decided, so what they read must come from the state alone.
 
-How: outputs lie in the state as JSON bytes and are decoded when an expression reads them, once for each scope. A scope
-lives for one decision.
+How: outputs lie in the state as JSON bytes and are decoded when an expression reads them, once for each scope; what was
+decoded last is kept for the next scope (`Values.decoded`). A scope lives for one decision.
 
 It must never decode what is only handed on: records.py copies whole outputs as bytes.
 """
@@ -64,8 +64,12 @@ class RunTasks:
 def content(run: Run, values: Values, output: bytes | Ref) -> Any:
     """The value of an output. Raises Needs and Missing where it lies elsewhere."""
     if isinstance(output, Ref):
-        return json_values.loads(values.get(run, output), max_depth=None)
-    return json_values.loads(output)
+        return values.decoded(values.get(run, output), _any_depth)
+    return values.decoded(output, json_values.loads)
+
+
+def _any_depth(text: bytes) -> Any:
+    return json_values.loads(text, max_depth=None)
 
 
 def item_of(run: Run, values: Values, slot: int) -> bytes | Ref:
@@ -86,8 +90,8 @@ def scope_of(run: Run, values: Values, slot: int = -1) -> Scope:
     if slot >= run.plan.n:
         instance = {"item": content(run, values, item_of(run, values, slot)), "index": run.place(slot)}
     return Scope(
-        params=json_values.loads(run.params),
-        trigger=trigger_scope(run),
+        params=values.decoded(run.params, json_values.loads),
+        trigger=values.decoded(run.origin, _trigger),
         run={
             "id": run.run_id,
             "workflow": run.plan.workflow,
@@ -103,7 +107,11 @@ def scope_of(run: Run, values: Values, slot: int = -1) -> Scope:
 
 def trigger_scope(run: Run) -> dict[str, Any]:
     """What `trigger` is in a run's expressions."""
-    return trigger_values(Origin.FromString(run.origin))
+    return _trigger(run.origin)
+
+
+def _trigger(origin: bytes) -> dict[str, Any]:
+    return trigger_values(Origin.FromString(origin))
 
 
 def trigger_values(origin: Origin) -> dict[str, Any]:

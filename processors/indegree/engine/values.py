@@ -22,6 +22,12 @@ from indegree.v1.value_pb2 import Reference
 
 KEPT_BYTES = 64 * 1024 * 1024
 """Contents kept for one partition; one value alone may be as large."""
+_DECODED_BYTES = 16 * 1024 * 1024
+"""Of JSON text whose decoded values are kept; decoded they take several times as much."""
+_WORTH_BYTES = 256
+"""Below, to decode again costs as much as to look."""
+_DECODED = 8
+"""Values: what the instances of the maps that are being expanded read."""
 
 
 class Needs(Exception):
@@ -38,10 +44,12 @@ class Values:
     asleep: ids of runs whose next decision waits for something that is asked for here (or that are paused)
     reading: what the decision that is being made has read so far: reference -> bytes (scope.py begins it anew)
     lists:  elements of mapped tasks that are being expanded, by (run id, task)
+    _decoded: values that were decoded last, newest at the end: (text, what decoded it) -> value. The text is kept with
+             it, and found by identity: to compare or hash it would take as long as to decode it
     """
 
-    __slots__ = ("_asks", "_contents", "_done", "_errors", "_size", "_sleepers", "_wanted", "asleep", "lists",
-                 "reading")  # fmt: skip
+    __slots__ = ("_asks", "_contents", "_decoded", "_done", "_errors", "_size", "_sleepers", "_wanted", "asleep",
+                 "lists", "reading")  # fmt: skip
 
     def __init__(self) -> None:
         self.asleep: set[str] = set()
@@ -54,6 +62,7 @@ class Values:
         self._sleepers: dict[bytes | str, set[str]] = {}  # reference or token -> runs that wait for it
         self._asks: dict[str, bytes] = {}  # to be stored, and not handed out yet
         self._done: dict[str, Reference | str] = {}
+        self._decoded: list[tuple[bytes, Callable[[bytes], Any], Any]] = []
 
     # -- for decisions
 
@@ -78,6 +87,23 @@ class Values:
             self._wanted[ref.data] = ref
         sleepers.add(run.run_id)
         raise Needs
+
+    def decoded(self, text: bytes, decode: Callable[[bytes], Any]) -> Any:
+        """`decode(text)`, kept for the next decision: the instances of a map read the same values one after the other.
+        Nobody may change what this returns."""
+        if not _WORTH_BYTES <= len(text) <= _DECODED_BYTES:
+            return decode(text)
+        kept = self._decoded
+        for place, (known, how, value) in enumerate(kept):
+            if known is text and how is decode:
+                if place + 1 < len(kept):
+                    kept.append(kept.pop(place))
+                return value
+        value = decode(text)
+        kept.append((text, decode, value))
+        while len(kept) > _DECODED or sum(len(known) for known, _, _ in kept) > _DECODED_BYTES:
+            del kept[0]
+        return value
 
     def stored(self, run: Run, token: str, make: Callable[[], bytes]) -> Reference:
         """The reference of what `make` gives, once it is stored. Raises Needs or Missing."""
