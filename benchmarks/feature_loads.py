@@ -14,7 +14,7 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -138,6 +138,11 @@ class _Stopwatch:
         return Done(count, self.seconds, self._peak, note)
 
 
+def _in_the_middle(kill: bool, facts: Iterable[Fact]) -> None:
+    """What went on under one owner has gone on under another. Raises AssertionError where the kill came too late."""
+    assert len({fact.epoch for fact in facts}) > 1 or not kill, "the kill came too late: nothing was left to be done"
+
+
 def map_with_kill(at: Place, items: int, *, kill: bool = True) -> Done:
     """A map over `items` elements of 100 bytes; its owner dies while it is expanded.
 
@@ -199,6 +204,8 @@ def keyed_with_kill(at: Place, customers: int, each: int, seed: int, *, kill: bo
     clock.look()
     facts = at.facts()
     begun = begun_per_key(facts, topic)
+    home = {f.run_id for f in facts if f.event.origin.topic == topic and f.partition == 0}
+    _in_the_middle(kill, (f for f in facts if f.run_id in home and f.event.kind == Event.RUN_FINISHED))
     found = {key[1:].strip('"'): offsets for key, offsets in begun.items()}  # a key is JSON behind a sign
     wrong = [name for name in expected if found.get(name) != expected[name]]
     assert not wrong, f"{len(wrong)} customers out of order, {wrong[0]}: {found.get(wrong[0])}, {expected[wrong[0]]}"
@@ -259,8 +266,9 @@ def pool_with_kill(at: Place, runs: int, each: int, places: int, *, kill: bool =
         at.kill_owner(partition_of_key("limit", f"pool/{pool}", "", at.cluster.settings.topics.partitions))
     at.ended(started)
     clock.look()
-    mine = set(started)
-    facts = [fact for fact in at.facts() if fact.run_id in mine]
+    mine, facts = set(started), at.facts()
+    _in_the_middle(kill, (f for f in facts if f.event.kind == Event.LIMIT_GRANTED and f.event.label == f"pool/{pool}"))
+    facts = [fact for fact in facts if fact.run_id in mine]
     spans = [
         json.loads(fact.event.value.json)
         for fact in facts
@@ -292,6 +300,8 @@ def rate_with_kill(at: Place, customers: int, each: int, *, kill: bool = True) -
     facts, mine = at.facts(), set(started)
     times = granted(facts, f"rate/{flows.rated.id}/")
     assert sorted(times) == [f'rate/{flows.rated.id}/call/"{name}"' for name in sorted(names)], sorted(times)
+    first = f'rate/{flows.rated.id}/call/"{names[0]}"'
+    _in_the_middle(kill, (f for f in facts if f.event.kind == Event.LIMIT_GRANTED and f.event.label == first))
     above = max(most_above_rate(found, 10, 1_000) for found in times.values())
     assert above <= 0.01, f"{above} tokens more than 10 a second"
     queued = Counter(fact.run_id for fact in facts if fact.run_id in mine and fact.event.kind == Event.TASK_QUEUED)
@@ -313,6 +323,7 @@ def children_with_kill(at: Place, children: int, *, kill: bool = True) -> Done:
     at.ended([run.run_id])
     clock.look()
     facts = at.facts()
+    _in_the_middle(kill, (f for f in facts if f.run_id == run.run_id))
     wanted = {fact.event.label for fact in facts if fact.run_id == run.run_id and fact.event.kind == Event.TASK_WAITING}
     started = Counter(fact.run_id for fact in facts if fact.event.kind == Event.RUN_STARTED and fact.run_id in wanted)
     assert len(wanted) == children == started.total(), f"{started.total()} starts of {len(wanted)} children"
