@@ -45,6 +45,7 @@ from indegree.engine.states import (
     WAITING,
     IllegalTransition,
 )
+from indegree.engine.switches import of_workflow
 from indegree.events import json_values
 from indegree.events.definition import DefinitionError
 
@@ -227,8 +228,7 @@ def _start(state: State, event: Event, run_id: str) -> Run:
     if event.data:
         run.parent = event.data
     state.runs[run_id] = run
-    if state.switches and ("workflow", plan.workflow) in state.switches:
-        run.paused = 2
+    run.paused = of_workflow(state, run)
     if event.state == "PENDING":
         run.waiting = True
         run.not_before_ms = event.due_ms

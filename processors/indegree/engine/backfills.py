@@ -30,6 +30,7 @@ from indegree.engine.plan import Plan
 from indegree.engine.records import Builder
 from indegree.engine.starts import record, unknown
 from indegree.engine.state import Run
+from indegree.engine.switches import is_workflow_paused
 from indegree.engine.timetable import Backfilling, Schedule
 from indegree.events.codec import rfc3339
 from indegree.events.run_ids import InvalidId, is_id, partition_of_key, time_of_run
@@ -150,7 +151,7 @@ def _change(draft: Draft, number: int, state: str, actor: str = "", request_id: 
 def due(draft: Draft, builder: Builder, owner: Backfilling) -> Run | None:
     """There may be something to do: deals with one time, or ends the backfill."""
     number, plan = owner.number, owner.plan
-    if len(owner.active) >= owner.concurrency or schedules.is_paused(draft.state, plan.workflow):
+    if len(owner.active) >= owner.concurrency or is_workflow_paused(draft.state, plan.workflow):
         return None
     at = next(owner.times.between(owner.next_ms, owner.end_ms), None)
     if at is None:

@@ -39,6 +39,7 @@ from indegree.engine.snapshot import Cursor
 from indegree.engine.starts import decide_start
 from indegree.engine.state import DEAD_LETTER, WORKFLOWS, Attempt, OutboxEntry, Ref, Run, State
 from indegree.engine.states import QUEUED, RUNNING
+from indegree.engine.switches import is_queue_paused
 from indegree.engine.turns import Turns
 from indegree.engine.values import Needs
 from indegree.engine.waiting import Observed, observe
@@ -556,10 +557,10 @@ class PartitionCore:
 
     def queues(self) -> Iterable[str]:
         """Queues with a ready attempt, but for those that are paused."""
-        counts, switches = self._dispatch.counts, self.state.switches
-        if not switches:
+        counts = self._dispatch.counts
+        if not self.state.switches:
             return tuple(counts)
-        return tuple(queue for queue in counts if ("queue", queue) not in switches)
+        return tuple(queue for queue in counts if not is_queue_paused(self.state, queue))
 
     def ready(self, queue: str) -> int:
         """Number of ready attempts in a queue."""
@@ -567,7 +568,7 @@ class PartitionCore:
 
     def best(self, queue: str) -> Worth | None:
         """What orders the best ready attempt of a queue, to compare partitions: smaller goes first. None: none is."""
-        if self.state.switches and ("queue", queue) in self.state.switches:
+        if is_queue_paused(self.state, queue):
             return None
         return self._dispatch.best(queue)
 
@@ -591,7 +592,7 @@ class PartitionCore:
         is given.
         """
         self._check()
-        if self.state.switches and ("queue", queue) in self.state.switches:
+        if is_queue_paused(self.state, queue):
             return None
         while (attempt := self._dispatch.take(queue, worker)) is not None:
             try:

@@ -137,13 +137,14 @@ def expanded(state: State, run: Run, event: Event) -> None:
     run.maps[task] = found
     run.left += total
     if event.data:
-        _add(state, run, found, event.data)
+        add_items(state, run, found, event.data)
     if found.follows >= 0:
         found.ready.extend(_followable(run, found))
     refresh(state, run, found)
 
 
-def _add(state: State, run: Run, found: MapState, data: bytes) -> None:
+def add_items(state: State, run: Run, found: MapState, data: bytes) -> None:
+    """A slice of items, a JSON list, counted with what lies inline."""
     found.add(data)
     run.inline_bytes += len(data)
     state.inline_bytes += len(data)
@@ -153,7 +154,7 @@ def items_came(state: State, run: Run, event: Event) -> None:
     """TASK_ITEMS."""
     found = run.maps.get(event.task) if run.maps is not None else None
     if found is not None and event.number == found.known:
-        _add(state, run, found, event.data)
+        add_items(state, run, found, event.data)
         refresh(state, run, found)
 
 

@@ -39,16 +39,6 @@ if TYPE_CHECKING:
     from indegree.v1.event_pb2 import Event
 
 
-def is_workflow_paused(state: State, workflow: str) -> bool:
-    """Whether its runs are decided no further, and its triggers are to start none."""
-    return ("workflow", workflow) in state.switches
-
-
-def is_queue_paused(state: State, queue: str) -> bool:
-    """Whether nobody gets attempts of it."""
-    return ("queue", queue) in state.switches
-
-
 # -- commands ----------------------------------------------------------------------------------------------------------
 
 

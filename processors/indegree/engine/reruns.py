@@ -35,7 +35,7 @@ from indegree.engine.restore import count
 from indegree.engine.slots import NoSuchTask, slot_of
 from indegree.engine.state import Run, State
 from indegree.engine.states import CANCELLED, FAILED, PENDING, RUNNING, SKIPPED, TERMINAL
-from indegree.engine.switches import BY_ITSELF, of_workflow, set_paused
+from indegree.engine.switches import BY_ITSELF, is_workflow_paused, of_workflow, set_paused
 from indegree.events.definition import Definition
 from indegree.events.spelling import listing
 from indegree.v1.trigger_pb2 import Command, Origin
@@ -208,7 +208,7 @@ def begin_again(draft: Draft, builder: Builder, run: Run, again: Again, command:
     draft.emit(
         Kind.RUN_RERUN,
         run.run_id,
-        state="PAUSED" if run.paused or ("workflow", plan.workflow) in draft.state.switches else "RUNNING",
+        state="PAUSED" if run.paused or is_workflow_paused(draft.state, plan.workflow) else "RUNNING",
         data=struct.pack(f"<{len(slots)}I", *slots),
         reason=text(why)[: draft.limits.reason_chars],
         actor=command.actor,

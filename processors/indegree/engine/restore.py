@@ -33,13 +33,15 @@ def apply_snapshot(state: State, event: Event) -> None:
         case "run":
             _restore(state, RunSnapshot.FromString(event.data))
         case "piece":
-            _piece(state, event)
+            if (whole := _joined(state, event, _RUN_PIECES)) is not None:
+                _restore(state, RunSnapshot.FromString(whole))
         case "windows" | "rest":
             _merge(state, WindowSnapshot.FromString(event.data))
         case "limit":
             LIMITS[0](state, WindowSnapshot.Limit.FromString(event.data))
         case "limit_piece":
-            _limit_piece(state, event)
+            if (whole := _joined(state, event, _LIMIT_PIECES)) is not None:
+                LIMITS[0](state, WindowSnapshot.Limit.FromString(whole))
         case "end":
             data = WindowSnapshot.FromString(event.data)
             _merge(state, data)
@@ -53,31 +55,21 @@ def apply_snapshot(state: State, event: Event) -> None:
 LIMITS: list[Callable[[State, WindowSnapshot.Limit], None]] = []
 """How a limit is read back (features.py: tickets.read)."""
 
+_RUN_PIECES = ""
 _LIMIT_PIECES = "limit"
+"""Where `state.parts` holds the pieces of a run, and of a limit. They follow each other, so there is one at a time."""
 
 
-def _limit_piece(state: State, event: Event) -> None:
-    pieces = state.parts.setdefault(_LIMIT_PIECES, [])
+def _joined(state: State, event: Event, name: str) -> bytes | None:
+    """What the pieces under `name` give with this one; None while some are to come."""
+    pieces = state.parts.setdefault(name, [])
     if event.part == 0:
         pieces.clear()
     pieces.append(event.data)
-    if len(pieces) == event.parts:
-        del state.parts[_LIMIT_PIECES]
-        LIMITS[0](state, WindowSnapshot.Limit.FromString(b"".join(pieces)))
-
-
-_PIECES = ""
-"""Where `state.parts` holds the pieces of a run. They follow each other, so there is one such run at a time."""
-
-
-def _piece(state: State, event: Event) -> None:
-    pieces = state.parts.setdefault(_PIECES, [])
-    if event.part == 0:
-        pieces.clear()
-    pieces.append(event.data)
-    if len(pieces) == event.parts:
-        del state.parts[_PIECES]
-        _restore(state, RunSnapshot.FromString(b"".join(pieces)))
+    if len(pieces) < event.parts:
+        return None
+    del state.parts[name]
+    return b"".join(pieces)
 
 
 def _restore(state: State, data: RunSnapshot) -> None:
@@ -103,9 +95,7 @@ def _restore(state: State, data: RunSnapshot) -> None:
         found = run.maps.get(part.task) if run.maps is not None else None
         if part.items and found is not None and found.known == part.begin:
             for items in part.items:
-                found.add(items)
-                run.inline_bytes += len(items)
-                state.inline_bytes += len(items)
+                mapping.add_items(state, run, found, items)
             mapping.refresh(state, run, found)
 
 

@@ -26,7 +26,8 @@ from indegree.engine.kinds import Kind
 from indegree.engine.plan import Plan
 from indegree.engine.records import Builder
 from indegree.engine.starts import decide_start, record
-from indegree.engine.state import Run, State
+from indegree.engine.state import Run
+from indegree.engine.switches import is_workflow_paused
 from indegree.engine.timetable import Schedule
 from indegree.events import cron
 from indegree.events.definition_model import CronTrigger
@@ -77,7 +78,7 @@ def activated(draft: Draft, plan: Plan) -> None:
 def due(draft: Draft, builder: Builder, owner: Schedule) -> Run | None:
     """The time of a schedule has come, or passed: one time is dealt with, and the next one set."""
     plan, now, at = owner.plan, draft.state.time_ms, owner.due_ms
-    if is_paused(draft.state, plan.workflow):
+    if is_workflow_paused(draft.state, plan.workflow):
         return None
     record(draft, plan)
     times, catch_up = owner.times, owner.trigger.catch_up
@@ -135,11 +136,6 @@ def is_known(draft: Draft, workflow: str, place: int, at_ms: int) -> bool:
     state = draft.state
     run_id = make_run_id(at_ms, schedule_digits(workflow, place, at_ms), draft.number)
     return run_id in state.runs or state.windows.ended_run(run_id, state.time_ms) is not None
-
-
-def is_paused(state: State, workflow: str) -> bool:
-    """Whether all runs of a workflow are paused, those to come too."""
-    return ("workflow", workflow) in state.switches
 
 
 def _set(draft: Draft, plan: Plan, place: int, due_ms: int, previous_ms: int) -> None:

@@ -36,10 +36,19 @@ def set_switch(state: State, what: str, name: str, by: tuple[str, str] | None) -
                 set_paused(state, run, (run.paused & BY_ITSELF) | of_workflow(state, run))
 
 
+def is_workflow_paused(state: State, workflow: str) -> bool:
+    """Whether its runs are decided no further, and its triggers are to start none."""
+    return bool(state.switches) and ("workflow", workflow) in state.switches
+
+
+def is_queue_paused(state: State, queue: str) -> bool:
+    """Whether nobody gets attempts of it."""
+    return bool(state.switches) and ("queue", queue) in state.switches
+
+
 def of_workflow(state: State, run: Run) -> int:
     """BY_WORKFLOW or 0. To be asked again when a run that was ending goes on."""
-    is_paused = bool(state.switches) and ("workflow", run.plan.workflow) in state.switches
-    return BY_WORKFLOW if is_paused and not run.ending and not run.closing else 0
+    return BY_WORKFLOW if is_workflow_paused(state, run.plan.workflow) and not run.ending and not run.closing else 0
 
 
 def set_paused(state: State, run: Run, bits: int) -> None:

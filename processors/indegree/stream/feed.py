@@ -37,7 +37,6 @@ class Feed:
     """`broken`: topic-partition to why it is read no further; `gone`: those whose position Kafka does not have."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
         options = {"fetch_max_wait_ms": settings.engine.fetch_max_wait_ms, "isolation_level": "read_committed"}
         # two connections: a broker would answer a question behind a fetch that waits for records
         self._client: AIOKafkaConsumer = kafka.consumer(settings, **options)
@@ -49,10 +48,17 @@ class Feed:
         self.broken: dict[TopicPartition, str] = {}
         self.gone: set[TopicPartition] = set()
 
-    async def start(self) -> None:
-        """Raises KafkaUnreachable."""
-        await kafka.start(self._client, self._settings)
-        await kafka.start(self._asker, self._settings)
+    @classmethod
+    async def opened(cls, settings: Settings) -> Feed:
+        """One that is connected. Raises KafkaUnreachable, and leaves nothing behind then."""
+        feed = cls(settings)
+        try:
+            await kafka.start(feed._client, settings)
+            await kafka.start(feed._asker, settings)
+        except BaseException:
+            await feed.stop()
+            raise
+        return feed
 
     async def stop(self) -> None:
         """Within some seconds; raises nothing."""

@@ -152,13 +152,7 @@ class Intake(Service):
                 await self.sleep(_IDLE_S)
                 continue
             if self._feed is None:
-                feed = Feed(self._settings)
-                try:
-                    await feed.start()
-                except BaseException:
-                    await feed.stop()
-                    raise
-                self._feed = feed
+                self._feed = await Feed.opened(self._settings)
             await self._arrange(self._feed)
             if self._feed.assigned:
                 await self._read(self._feed)
